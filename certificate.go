@@ -1,0 +1,356 @@
+package leafward
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Certificate is what should be: the names, the key and the places, over all its versions.
+// Its states are derived from these facts at the moment of reading, see Status.
+type Certificate struct {
+	Row
+	Number      int64             `db:"number,auto"`
+	Team        string            `db:"team"`
+	Enrollment  string            `db:"enrollment"`
+	Name        string            `db:"name"`
+	CommonName  string            `db:"common_name"`
+	SANs        []string          `db:"sans,json"` // canonical names in the order given, the common name included when it is one
+	Owner       string            `db:"owner"`
+	Profile     string            `db:"profile"`
+	Issuer      string            `db:"issuer"`
+	Policy      string            `db:"policy"`
+	Environment string            `db:"environment"`
+	Tags        map[string]string `db:"tags,json"`
+	TTL         int64             `db:"ttl"`       // seconds; 0: the profile's
+	Algorithm   string            `db:"algorithm"` // of keys made for it; "": the profile's first
+	Size        int               `db:"size"`
+	KeySource   KeyCustody        `db:"key_source"`
+	ReuseKey    bool              `db:"reuse_key"` // a renewal without a new CSR signs the old one again
+	Spec        int64             `db:"spec_revision"`
+
+	Version     string    `db:"version"`      // current version, "" before the first
+	VersionSpec int64     `db:"version_spec"` // spec revision that the current version was signed for
+	NotBefore   time.Time `db:"not_before"`   // of the current version
+	NotAfter    time.Time `db:"not_after"`    // of the current version
+	ExpiresAt   time.Time `db:"expires_at"`   // earliest end in use: proved where installed, else current
+	WindowAt    time.Time `db:"window_at"`    // from here on it is Expiring
+	RenewAt     time.Time `db:"renew_at"`     // the sweep acts from here on; zero: never
+	OpenJob     string    `db:"open_job"`     // root job in progress
+	FailedAt    time.Time `db:"failed_at"`    // the last root failed then; zero after a success
+	Tries       int       `db:"tries"`        // failed roots since the last success
+	LastError   string    `db:"last_error"`   // of the last failed root
+	RenewedAt   time.Time `db:"renewed_at"`   // last renewal
+	DeployedAt  time.Time `db:"deployed_at"`  // last deployment
+	NoteAt      time.Time `db:"note_at"`      // next moment at which a warning or the expiry is to be recorded
+	NotedDays   int       `db:"noted_days"`   // smallest threshold recorded for the current version; -1: its expiry
+	RevokedAt   time.Time `db:"revoked_at"`
+	Reason      string    `db:"revocation_reason"`
+	ArchivedAt  time.Time `db:"archived_at"`
+}
+
+// CertificateStatus is what a certificate is shown as.
+type CertificateStatus string
+
+// What a certificate is shown as, the first that holds.
+const (
+	StatusArchived   CertificateStatus = "Archived"
+	StatusRevoked    CertificateStatus = "Revoked"
+	StatusExpired    CertificateStatus = "Expired"
+	StatusInProgress CertificateStatus = "RenewalInProgress"
+	StatusFailed     CertificateStatus = "Failed"
+	StatusExpiring   CertificateStatus = "Expiring"
+	StatusActive     CertificateStatus = "Active"
+	StatusPending    CertificateStatus = "Pending"
+)
+
+// CertificateStatuses are all of them, in the order in which they are tried.
+func CertificateStatuses() []CertificateStatus {
+	return []CertificateStatus{StatusArchived, StatusRevoked, StatusExpired, StatusInProgress, StatusFailed, StatusExpiring, StatusActive, StatusPending}
+}
+
+// Status is derived from what happened, so that it is true even when every loop is dead.
+func (c *Certificate) Status(now time.Time) CertificateStatus {
+	switch {
+	case !c.ArchivedAt.IsZero():
+		return StatusArchived
+	case !c.RevokedAt.IsZero():
+		return StatusRevoked
+	case !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt):
+		return StatusExpired
+	case c.OpenJob != "" && c.Version != "":
+		return StatusInProgress
+	case !c.FailedAt.IsZero():
+		return StatusFailed
+	case !c.WindowAt.IsZero() && !now.Before(c.WindowAt):
+		return StatusExpiring
+	case c.Version != "":
+		return StatusActive
+	default:
+		return StatusPending
+	}
+}
+
+// Scope is the team.
+func (c *Certificate) Scope() string { return c.Team }
+
+// Closed tells whether nothing is renewed or deployed any more, and why.
+func (c *Certificate) Closed() (why string, closed bool) {
+	switch {
+	case !c.ArchivedAt.IsZero():
+		return "it is archived", true
+	case !c.RevokedAt.IsZero():
+		return "it is revoked", true
+	}
+	return "", false
+}
+
+// Names are the common name and the subject alternative names, each once.
+func (c *Certificate) Names() []string {
+	if c.CommonName == "" || slices.Contains(c.SANs, c.CommonName) {
+		return c.SANs
+	}
+	return append([]string{c.CommonName}, c.SANs...)
+}
+
+// Terms are the words the certificate is found by: names, every label from which a name can be typed, tags.
+func (c *Certificate) Terms() []string {
+	words := []string{c.ID, c.Name}
+	for _, name := range c.Names() {
+		for rest := name; rest != ""; {
+			words = append(words, rest)
+			_, after, ok := strings.Cut(rest, ".")
+			if !ok || len(words) > 200 {
+				break
+			}
+			rest = after
+		}
+	}
+	for key, value := range c.Tags {
+		words = append(words, key+"="+value, value)
+	}
+	return words
+}
+
+// Bounds of a certificate.
+const (
+	MaxSANs       = 100
+	MaxTag        = 255
+	MaxCommonName = 64
+)
+
+// Validate names everything a client wrote wrong; names and keys are checked against the profile by the lifecycle.
+func (c *Certificate) Validate() error {
+	var p Problems
+	CheckID(&p, c.ID)
+	CheckName(&p, "name", c.Name)
+	CheckText(&p, "common_name", c.CommonName, MaxCommonName)
+	CheckText(&p, "environment", c.Environment, MaxName)
+	p.Check(len(c.SANs) <= MaxSANs, "sans", fmt.Sprintf("has more than %d names", MaxSANs), "split them over several certificates")
+	p.Check(len(c.Names()) > 0, "common_name", "is missing, and so is every SAN", "name at least one host, such as www.example.com")
+	p.Check(len(c.Tags) <= MaxTags, "tags", fmt.Sprintf("has more than %d tags", MaxTags), "use fewer")
+	for key, value := range c.Tags {
+		CheckName(&p, "tags", key)
+		CheckText(&p, "tags."+key, value, MaxTag)
+	}
+	p.Check(c.TTL == 0 || c.TTL >= MinProfileTTL && c.TTL <= MaxProfileTTL, "ttl_seconds", "is out of range", fmt.Sprintf("use %d to %d seconds, or leave it out for the profile's", MinProfileTTL, MaxProfileTTL))
+	p.Check(slices.Contains([]KeyCustody{AgentKey, ClientKey, ServerKey}, c.KeySource), "key_source", fmt.Sprintf("%.40q is not a key source", c.KeySource), "use agent or server, or send a csr_pem")
+	return p.Err()
+}
+
+// Activate makes the version the current one and plans what follows from its lifetime.
+func (c *Certificate) Activate(v *Version, policy *RenewalPolicy, now time.Time) {
+	if c.Version != "" {
+		c.RenewedAt = now
+	} else {
+		c.ExpiresAt = v.NotAfter
+	}
+	c.Version, c.VersionSpec, c.NotBefore, c.NotAfter = v.ID, v.Spec, v.NotBefore, v.NotAfter
+	c.NotedDays = noneNoted
+	c.Plan(policy)
+}
+
+// noneNoted is above every threshold.
+const noneNoted = 1 << 20
+
+const day = 24 * time.Hour
+
+// Plan computes the window and the moment of renewal from the policy. The moment lies before the window by a jitter of up
+// to a tenth of the window, at most a day, that is always the same for one version, so that a fleet does not renew at once.
+func (c *Certificate) Plan(policy *RenewalPolicy) {
+	c.WindowAt, c.RenewAt, c.NoteAt = time.Time{}, time.Time{}, time.Time{}
+	if _, closed := c.Closed(); closed || c.Version == "" {
+		return
+	}
+	lifetime := c.NotAfter.Sub(c.NotBefore) + time.Second
+	window := policy.Window(lifetime)
+	c.WindowAt = c.NotAfter.Add(-window)
+	if policy.AutoRenew {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(c.Version))
+		c.RenewAt = c.WindowAt
+		if jitter := min(window/10, day, lifetime/20); jitter > 0 {
+			c.RenewAt = c.WindowAt.Add(-time.Duration(h.Sum64() % uint64(jitter))) //nolint:gosec // positive and small
+		}
+	}
+	c.planNote(policy)
+}
+
+// planNote finds the next threshold to record. A threshold longer than the lifetime says nothing, and neither does one
+// before the planned renewal while renewal is on.
+func (c *Certificate) planNote(policy *RenewalPolicy) {
+	c.NoteAt = time.Time{}
+	if c.NotedDays < 0 {
+		return
+	}
+	c.NoteAt = c.NotAfter
+	for _, days := range policy.Thresholds {
+		at := c.NotAfter.Add(-time.Duration(days) * day)
+		silent := policy.AutoRenew && at.Before(c.WindowAt)
+		if days < c.NotedDays && at.After(c.NotBefore) && !silent && at.Before(c.NoteAt) {
+			c.NoteAt = at
+		}
+	}
+}
+
+// Note records that the instant reached a threshold or the end: it returns the days of the smallest threshold that was
+// reached, or expired, and moves NoteAt on. Nothing is due while ok is false.
+func (c *Certificate) Note(policy *RenewalPolicy, now time.Time) (days int, expired, ok bool) {
+	if c.NoteAt.IsZero() || now.Before(c.NoteAt) {
+		return 0, false, false
+	}
+	days = noneNoted
+	for _, d := range policy.Thresholds {
+		if d < days && d < c.NotedDays && !now.Before(c.NotAfter.Add(-time.Duration(d)*day)) {
+			days = d
+		}
+	}
+	if !now.Before(c.NotAfter) {
+		c.NotedDays, expired = -1, true
+	} else if days < noneNoted {
+		c.NotedDays = days
+	}
+	c.planNote(policy)
+	return days, expired, true
+}
+
+// Begin opens a root job.
+func (c *Certificate) Begin(job string) { c.OpenJob = job }
+
+// Succeed closes the root job after everything was proved.
+func (c *Certificate) Succeed() {
+	c.OpenJob, c.FailedAt, c.Tries, c.LastError = "", time.Time{}, 0, ""
+}
+
+// Fail closes the root job; the certificate stays due, and the next root starts after the policy's wait.
+func (c *Certificate) Fail(why string, policy *RenewalPolicy, now time.Time) {
+	c.OpenJob, c.FailedAt, c.LastError = "", now, why
+	c.Tries++
+	if policy.AutoRenew && (c.RenewAt.IsZero() || !c.RenewAt.After(now) || c.Version == "") {
+		c.RenewAt = now.Add(policy.Retry(now, c.NotAfter))
+	}
+}
+
+// Abandon closes the root job because somebody cancelled it; nothing counts as failed.
+func (c *Certificate) Abandon() { c.OpenJob = "" }
+
+// Revoke closes the certificate.
+func (c *Certificate) Revoke(reason string, now time.Time) {
+	c.RevokedAt, c.Reason, c.RenewAt, c.NoteAt = now, reason, time.Time{}, time.Time{}
+}
+
+// Release lifts a hold.
+func (c *Certificate) Release(policy *RenewalPolicy) {
+	c.RevokedAt, c.Reason = time.Time{}, ""
+	c.Plan(policy)
+}
+
+// Archive takes the certificate out of the lists; its history stays.
+func (c *Certificate) Archive(now time.Time) {
+	c.ArchivedAt, c.RenewAt, c.NoteAt = now, time.Time{}, time.Time{}
+}
+
+// FoldKey is where the certificate counts: what is stored of its state, and the days on which it ends and is renewed.
+type FoldKey struct {
+	Team, Issuer, State string
+	ExpiryDay, RenewDay int64
+}
+
+// Fold is the certificate's place in the counts.
+func (c *Certificate) Fold() FoldKey {
+	k := FoldKey{Team: c.Team, Issuer: c.Issuer, State: "active"}
+	switch {
+	case !c.ArchivedAt.IsZero():
+		k.State = "archived"
+	case !c.RevokedAt.IsZero():
+		k.State = "revoked"
+	case c.OpenJob != "" && c.Version != "":
+		k.State = "open"
+	case !c.FailedAt.IsZero():
+		k.State = "failed"
+	case c.Version == "":
+		k.State = "pending"
+	}
+	if !c.ExpiresAt.IsZero() {
+		k.ExpiryDay = c.ExpiresAt.Unix() / 86400
+	}
+	if !c.RenewAt.IsZero() {
+		k.RenewDay = c.RenewAt.Unix() / 86400
+	}
+	return k
+}
+
+// Version is what was signed.
+type Version struct {
+	Row
+	Number      int64     `db:"number,auto"`
+	Certificate string    `db:"certificate"`
+	Team        string    `db:"team"`
+	Slot        string    `db:"slot"`    // who holds the key: an agent's id, client, server
+	Current     bool      `db:"current"` // newest of its slot
+	Key         string    `db:"key_id"`
+	Request     string    `db:"request"`
+	Issuer      string    `db:"issuer"`
+	Authority   string    `db:"authority"`
+	Serial      string    `db:"serial"` // minimal lower hex
+	SHA256      string    `db:"sha256"` // fingerprint, hex
+	Subject     string    `db:"subject"`
+	Algorithm   string    `db:"algorithm"`
+	Size        int       `db:"size"`
+	NotBefore   time.Time `db:"not_before"`
+	NotAfter    time.Time `db:"not_after"`
+	DER         []byte    `db:"der"`
+	Chain       string    `db:"chain"` // id of the stored chain
+	Spec        int64     `db:"spec_revision"`
+	Predecessor string    `db:"predecessor"`
+	Source      string    `db:"source"` // issued, imported, found
+	RevokedAt   time.Time `db:"revoked_at"`
+	Reason      string    `db:"revocation_reason"`
+	HiddenAt    time.Time `db:"hidden_at"`
+}
+
+// RequestState is where one ask for one signature is.
+type RequestState string
+
+// The states of a request.
+const (
+	RequestOpen      RequestState = "open"
+	RequestIssued    RequestState = "issued"
+	RequestFailed    RequestState = "failed"
+	RequestCancelled RequestState = "cancelled"
+)
+
+// Request is one ask for one signature.
+type Request struct {
+	Row
+	Certificate string       `db:"certificate"`
+	Job         string       `db:"job"` // the order that it belongs to
+	Slot        string       `db:"slot"`
+	CSR         []byte       `db:"csr"` // DER
+	Key         string       `db:"key_id"`
+	State       RequestState `db:"state"`
+	Version     string       `db:"version"`
+	Error       string       `db:"error"`
+}

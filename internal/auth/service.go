@@ -1,0 +1,158 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/keys"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Service answers for identities and tenancy.
+type Service struct {
+	db   *store.DB
+	log  *slog.Logger
+	seen *seen
+}
+
+// New returns the service on a store.
+func New(db *store.DB, log *slog.Logger) *Service {
+	return &Service{db: db, log: log, seen: &seen{at: make(map[string]time.Time)}}
+}
+
+// KeyPrefix starts every API key, so that scanners for leaked secrets find them.
+const KeyPrefix = "lwk_"
+
+// Authenticate finds who presents the bearer token. Its error, of kind Unauthorized, says why nobody does.
+func (s *Service) Authenticate(ctx context.Context, token string) (actor leafward.Actor, err error) {
+	hash := sha256.Sum256([]byte(token))
+	var used leafward.Credential
+	err = s.db.View(leafward.WithActor(ctx, leafward.System("authentication")), func(v *store.View) error {
+		credential, found, err := v.CredentialByHash(hash[:])
+		if err != nil {
+			return err
+		}
+		if !found {
+			return leafward.Errorf(leafward.Unauthorized, "check the key, or ask an administrator for a new one", "nobody has this key")
+		}
+		if err := credential.Usable(v.Now); err != nil {
+			return err
+		}
+		used = credential
+		actor, err = v.ActorOf(credential)
+		return err
+	})
+	if err == nil {
+		s.seen.note(used.ID, used.LastUsedAt)
+	}
+	return actor, err
+}
+
+// CreateKey makes an API key for a new service principal. The secret is returned once and kept nowhere.
+func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role, team string) (secret string, made leafward.Credential, err error) {
+	var p leafward.Problems
+	leafward.CheckName(&p, "name", name)
+	if _, err := leafward.ParseRole(string(role)); err != nil || role == leafward.RoleAgent {
+		p.Add("role", "is not a role for a key", "use viewer, operator or admin; agents get theirs by `leafward agent invite`")
+	}
+	if err := p.Err(); err != nil {
+		return "", made, err
+	}
+	secret, hash := keys.NewToken(KeyPrefix)
+	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		if team != "" {
+			if _, err := tx.Team(team); err != nil {
+				return err
+			}
+		}
+		if taken, err := tx.KeyNamed(name); err != nil || taken {
+			return errors.Join(err, leafward.Errorf(leafward.Conflict, "choose another name, or revoke that key first", "a key named %q exists already", name))
+		}
+		principal := leafward.Principal{Kind: leafward.ServicePrincipal, Name: name, Team: team}
+		tx.AddPrincipal(&principal, leafward.Grant{Role: role, Team: team})
+		made = leafward.Credential{Principal: principal.ID, Kind: leafward.KeyCredential, Name: name, Team: team, Hash: hash, UsesLeft: -1}
+		tx.AddCredential(&made)
+		tx.Record(leafward.KeyCreated, made.ID, team, leafward.Details{"name": name, "role": string(role)})
+		return nil
+	})
+	return secret, made, err
+}
+
+// Keys lists API keys, the newest first.
+func (s *Service) Keys(ctx context.Context, q leafward.Query) (page leafward.List[store.Key], err error) {
+	err = s.db.View(ctx, func(v *store.View) error {
+		page, err = v.Keys(q)
+		return err
+	})
+	return page, err
+}
+
+// RevokeKey closes an API key, given by id or name, at once and for ever.
+func (s *Service) RevokeKey(ctx context.Context, id string) error {
+	return s.db.Write(ctx, func(tx *store.Tx) error {
+		key, err := tx.Key(id)
+		if err != nil {
+			return err
+		}
+		if !key.RevokedAt.IsZero() {
+			return nil
+		}
+		key.RevokedAt = tx.Now
+		tx.PutCredential(&key)
+		tx.Record(leafward.KeyRevoked, key.ID, key.Team, leafward.Details{"name": key.Name})
+		return nil
+	})
+}
+
+// seen gathers when credentials were used, so that using one does not write each time.
+type seen struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// useResolution is how coarse the time of last use is.
+const useResolution = 10 * time.Minute
+
+func (s *seen) note(id string, known time.Time) {
+	now := time.Now()
+	if now.Sub(known) < useResolution {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at[id] = now
+}
+
+func (s *seen) take() map[string]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.at
+	s.at = make(map[string]time.Time)
+	return taken
+}
+
+// Run writes down every ten seconds which credentials were used, until the context ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	system := leafward.WithActor(ctx, leafward.System("auth"))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		used := s.seen.take()
+		if len(used) == 0 {
+			continue
+		}
+		if err := s.db.Write(system, func(tx *store.Tx) error { tx.TouchCredentials(used); return nil }); err != nil {
+			s.log.Warn("the last use of keys could not be noted", "error", err)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/leafward/leafward"
+)
+
+// maxDepth bounds the nesting of a body.
+const maxDepth = 32
+
+// checkJSON refuses what encoding/json accepts in silence: broken UTF-8, NUL, keys that are repeated or differ in case
+// only, deep nesting, and anything behind the value.
+func checkJSON(body []byte) error {
+	if !utf8.Valid(body) {
+		return invalid("body", "is not valid UTF-8", "send JSON encoded as UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := checkValue(d, "body", 0); err != nil {
+		if _, ok := err.(*leafward.Error); ok { //nolint:errorlint // made right below, never wrapped
+			return err
+		}
+		return invalid("body", "is not valid JSON", "check the syntax near byte "+fmt.Sprint(d.InputOffset()))
+	}
+	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns io.EOF itself
+		return invalid("body", "has something behind the JSON value", "send exactly one JSON value")
+	}
+	return nil
+}
+
+func checkValue(d *json.Decoder, at string, depth int) error {
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	if depth > maxDepth {
+		return invalid(at, "is nested too deeply", fmt.Sprintf("use at most %d levels", maxDepth))
+	}
+	switch token := token.(type) {
+	case string:
+		if strings.ContainsRune(token, 0) {
+			return invalid(at, "contains a NUL character", "remove it")
+		}
+	case json.Delim:
+		if token == '[' {
+			for i := 0; d.More(); i++ {
+				if err := checkValue(d, fmt.Sprintf("%s[%d]", at, i), depth+1); err != nil {
+					return err
+				}
+			}
+		} else if err := checkObject(d, at, depth); err != nil {
+			return err
+		}
+		_, err = d.Token()
+	}
+	return err
+}
+
+func checkObject(d *json.Decoder, at string, depth int) error {
+	seen := make(map[string]bool)
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		key, _ := token.(string)
+		name := strings.TrimPrefix(fmt.Sprintf("%s.%.100s", at, key), "body.")
+		if strings.ContainsRune(key, 0) {
+			return invalid(at, "has a key with a NUL character", "remove it")
+		}
+		if folded := strings.ToLower(key); seen[folded] {
+			return invalid(name, "is given more than once", "send each property once, in the case of the document")
+		} else {
+			seen[folded] = true
+		}
+		if err := checkValue(d, name, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encode writes JSON without escaping what HTML would need.
+func encode(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

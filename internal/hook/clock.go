@@ -1,0 +1,40 @@
+//go:build testhooks
+
+package hook
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Enabled says whether this is a build for tests.
+const Enabled = true
+
+// Clock is the system's clock moved by an offset. Its methods may be called from several goroutines.
+type Clock struct{ offset atomic.Int64 }
+
+// NewClock makes a clock that shows start now; the zero time means the system's time.
+func NewClock(start time.Time) *Clock {
+	c := &Clock{}
+	if !start.IsZero() {
+		c.Set(start)
+	}
+	return c
+}
+
+// Now is the time of day, moved. Timers and contexts keep running on the system's clock.
+func (c *Clock) Now() time.Time { return time.Now().Add(c.Offset()) }
+
+// Offset is how far Now is ahead of the system's clock.
+func (c *Clock) Offset() time.Duration {
+	if c == nil {
+		return 0
+	}
+	return time.Duration(c.offset.Load())
+}
+
+// Advance moves the clock on, or back when d is negative.
+func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
+
+// Set moves the clock to t, at most 292 years from now.
+func (c *Clock) Set(t time.Time) { c.offset.Store(int64(time.Until(t))) }

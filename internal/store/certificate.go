@@ -1,0 +1,300 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+func certificates() table[leafward.Certificate] {
+	return tableOf[leafward.Certificate]("certificate", "certificates")
+}
+
+func versions() table[leafward.Version] { return tableOf[leafward.Version]("version", "versions") }
+
+func requests() table[leafward.Request] { return tableOf[leafward.Request]("request", "requests") }
+
+func installations() table[leafward.Installation] {
+	return tableOf[leafward.Installation]("installation", "installations")
+}
+
+func certificateList() listing[leafward.Certificate] {
+	return listing[leafward.Certificate]{table: certificates(), scope: "team", by: "-created_at", total: certificateTotal, plain: certificateStatus,
+		terms: []string{"certificate", "certificate.version"},
+		sorts: map[string]string{"created_at": "created_at", "updated_at": "updated_at", "name": "name", "common_name": "common_name", "expires_at": "expires_at", "id": "id"},
+		where: map[string]string{"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
+			"certificate_profile_id": "profile = ?", "renewal_policy_id": "policy = ?", "name": "name = ?", "common_name": "common_name = ?",
+			"target_id": "id IN (SELECT certificate FROM installations WHERE target = ?)",
+			"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)"}}
+}
+
+// certificateStatus is the condition for the asked status; without one, archived certificates are left out.
+func certificateStatus(v *View, q leafward.Query) (string, []any, error) {
+	const (
+		open    = "archived_at = 0 AND revoked_at = 0"
+		living  = open + " AND (expires_at = 0 OR expires_at > ?)"
+		settled = living + " AND (open_job = '' OR version = '')"
+		whole   = settled + " AND failed_at = 0"
+	)
+	now := micros(v.Now)
+	switch status := leafward.CertificateStatus(q.Where["status"]); status {
+	case "":
+		return "archived_at = 0", nil, nil
+	case leafward.StatusArchived:
+		return "archived_at > 0", nil, nil
+	case leafward.StatusRevoked:
+		return "archived_at = 0 AND revoked_at > 0", nil, nil
+	case leafward.StatusExpired:
+		return open + " AND expires_at > 0 AND expires_at <= ?", []any{now}, nil
+	case leafward.StatusInProgress:
+		return living + " AND open_job <> '' AND version <> ''", []any{now}, nil
+	case leafward.StatusFailed:
+		return settled + " AND failed_at > 0", []any{now}, nil
+	case leafward.StatusExpiring:
+		return whole + " AND window_at > 0 AND window_at <= ?", []any{now, now}, nil
+	case leafward.StatusActive:
+		return whole + " AND version <> '' AND (window_at = 0 OR window_at > ?)", []any{now, now}, nil
+	case leafward.StatusPending:
+		return whole + " AND version = '' AND (window_at = 0 OR window_at > ?)", []any{now, now}, nil
+	default:
+		var p leafward.Problems
+		p.Add("status", fmt.Sprintf("%.40q is not a status of a certificate", status), fmt.Sprintf("use one of %v", leafward.CertificateStatuses()))
+		return "", nil, p.Err()
+	}
+}
+
+// certificateTotal answers from the fold where it can: everything, by team, by issuer, archived or revoked.
+func certificateTotal(v *View, q leafward.Query) (n int64, ok bool, err error) {
+	state := "state <> 'archived'"
+	for name, value := range q.Where {
+		switch {
+		case name == "team_id" || name == "issuer_id":
+		case name == "status" && value == string(leafward.StatusArchived):
+			state = "state = 'archived'"
+		case name == "status" && value == string(leafward.StatusRevoked):
+			state = "state = 'revoked'"
+		default:
+			return 0, false, nil
+		}
+	}
+	if q.Text != "" {
+		return 0, false, nil
+	}
+	s := newSelection(v.Actor, "team")
+	s.and(state)
+	if team := q.Where["team_id"]; team != "" {
+		s.and("team = ?", team)
+	}
+	if issuer := q.Where["issuer_id"]; issuer != "" {
+		s.and("issuer = ?", issuer)
+	}
+	_, err = v.one("SELECT coalesce(sum(n), 0) FROM (SELECT team, issuer, state, n FROM certificate_counts UNION ALL SELECT team, issuer, state, n FROM certificate_deltas) AS counted "+s.where(), s.args, &n)
+	return n, true, err
+}
+
+// Certificates lists certificates.
+func (v *View) Certificates(q leafward.Query) (leafward.List[leafward.Certificate], error) {
+	return list(v, certificateList(), q)
+}
+
+// Certificate reads one certificate inside the actor's scope.
+func (v *View) Certificate(id string) (leafward.Certificate, error) {
+	return byID(v, certificates(), "team", id)
+}
+
+// CertificatesMatching returns up to limit certificates behind the id that match the query's filters, in the order of ids:
+// the walk of bulk operations.
+func (v *View) CertificatesMatching(q leafward.Query, after string, limit int) ([]leafward.Certificate, error) {
+	l := certificateList()
+	s, err := l.check(v, q, "id", leafward.List[leafward.Certificate]{Page: 1, PerPage: 1})
+	if err != nil {
+		return nil, err
+	}
+	s.and("id > ?", after)
+	return selectAll(v, certificates(), fmt.Sprintf("%s ORDER BY id LIMIT %d", s.where(), limit), s.args...)
+}
+
+// DueCertificates returns up to limit certificates whose moment of renewal has come and that have no root job.
+func (v *View) DueCertificates(limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE renew_at > 0 AND open_job = '' AND renew_at <= $1 ORDER BY renew_at, id LIMIT $2", micros(v.Now), limit)
+}
+
+// NotableCertificates returns up to limit certificates that reached a threshold or their end.
+func (v *View) NotableCertificates(limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE note_at > 0 AND note_at <= $1 ORDER BY note_at, id LIMIT $2", micros(v.Now), limit)
+}
+
+// AddCertificate inserts a certificate.
+func (tx *Tx) AddCertificate(c *leafward.Certificate) {
+	add(tx, certificates(), "mc", c)
+	tx.fold(c.Fold(), 1)
+}
+
+// PutCertificate writes a certificate that was read in this transaction.
+func (tx *Tx) PutCertificate(c *leafward.Certificate) {
+	before, found, err := selectOne(&tx.View, certificates(), "WHERE id = $1", c.ID)
+	tx.Fail(err)
+	put(tx, certificates(), c)
+	if was, is := before.Fold(), c.Fold(); found && was != is {
+		tx.fold(was, -1)
+		tx.fold(is, 1)
+	}
+}
+
+// fold moves a count: at once on SQLite, where one writer owns it, and as a row of its own on PostgreSQL, so that no
+// transaction queues behind another's count; FoldCounts adds those up.
+func (tx *Tx) fold(k leafward.FoldKey, n int) {
+	if tx.name == "postgres" {
+		tx.Exec("INSERT INTO certificate_deltas (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
+		return
+	}
+	tx.Exec(`INSERT INTO certificate_counts (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (team, issuer, state, expiry_day, renew_day) DO UPDATE SET n = certificate_counts.n + excluded.n`, k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
+	if n < 0 {
+		tx.Exec("DELETE FROM certificate_counts WHERE team = $1 AND issuer = $2 AND state = $3 AND expiry_day = $4 AND renew_day = $5 AND n = 0", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay)
+	}
+}
+
+// maxFold is how many changes are added up in one transaction.
+const maxFold = 500
+
+// FoldCounts adds the changes that PostgreSQL transactions left beside the counts; it tells how many there were.
+func (tx *Tx) FoldCounts() (n int, err error) {
+	if tx.name != "postgres" {
+		return 0, nil
+	}
+	_, err = tx.one(`WITH taken AS (DELETE FROM certificate_deltas WHERE id IN (SELECT id FROM certificate_deltas ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING *),
+		summed AS (SELECT team, issuer, state, expiry_day, renew_day, sum(n) AS n FROM taken GROUP BY team, issuer, state, expiry_day, renew_day),
+		added AS (INSERT INTO certificate_counts SELECT team, issuer, state, expiry_day, renew_day, n FROM summed WHERE n <> 0
+			ON CONFLICT (team, issuer, state, expiry_day, renew_day) DO UPDATE SET n = certificate_counts.n + excluded.n)
+		SELECT count(*) FROM taken`, []any{maxFold}, &n)
+	tx.Exec("DELETE FROM certificate_counts WHERE n = 0")
+	return n, err
+}
+
+// Versions lists the versions of a certificate, the newest first.
+func (v *View) Versions(certificate string, q leafward.Query) (leafward.List[leafward.Version], error) {
+	if _, err := v.Certificate(certificate); err != nil {
+		return leafward.List[leafward.Version]{}, err
+	}
+	return list(v, listing[leafward.Version]{table: versions(), scope: "team", by: "-created_at",
+		sorts: map[string]string{"created_at": "created_at", "id": "id"}, where: map[string]string{},
+		plain: func(*View, leafward.Query) (string, []any, error) { return "certificate = ?", []any{certificate}, nil }}, q)
+}
+
+// Version reads one version inside the actor's scope.
+func (v *View) Version(id string) (leafward.Version, error) { return byID(v, versions(), "team", id) }
+
+// CurrentVersions are the newest version of each slot of a certificate.
+func (v *View) CurrentVersions(certificate string) ([]leafward.Version, error) {
+	return selectAll(v, versions(), "WHERE certificate = $1 AND current ORDER BY slot", certificate)
+}
+
+// LiveVersions are the versions of a certificate that have not ended.
+func (v *View) LiveVersions(certificate string) ([]leafward.Version, error) {
+	return selectAll(v, versions(), "WHERE certificate = $1 AND not_after > $2 ORDER BY created_at, id", certificate, micros(v.Now))
+}
+
+// VersionsOfKey are the versions of any certificate, whoever asks, that hold the key and have not ended.
+func (v *View) VersionsOfKey(key string) ([]leafward.Version, error) {
+	return selectAll(v, versions(), "WHERE key_id = $1 AND not_after > $2", key, micros(v.Now))
+}
+
+// AddVersion inserts a version as the current one of its slot; its predecessor is the one that was.
+func (tx *Tx) AddVersion(n *leafward.Version) {
+	old, found, err := selectOne(&tx.View, versions(), "WHERE certificate = $1 AND slot = $2 AND current", n.Certificate, n.Slot)
+	tx.Fail(err)
+	if found {
+		n.Predecessor = old.ID
+		old.Current = false
+		put(tx, versions(), &old)
+	}
+	n.Current = true
+	add(tx, versions(), "cv", n)
+	for _, word := range []string{n.Serial, n.SHA256} {
+		tx.Exec("INSERT INTO terms (noun, term, id) VALUES ('certificate.version', $1, $2) ON CONFLICT DO NOTHING", term(word), n.Certificate)
+	}
+}
+
+// PutVersion writes a version that was read in this transaction.
+func (tx *Tx) PutVersion(n *leafward.Version) { put(tx, versions(), n) }
+
+// AddChain stores an ordered chain of DER certificates once and returns its id.
+func (tx *Tx) AddChain(ders [][]byte) string {
+	all := slices.Concat(ders...)
+	sum := sha256.Sum256(all)
+	id := hex.EncodeToString(sum[:])
+	tx.Exec("INSERT INTO chains (id, der) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", id, all)
+	return id
+}
+
+// Chain is the concatenated DER of a stored chain, leaf's issuer first.
+func (v *View) Chain(id string) (der []byte, err error) {
+	_, err = v.one("SELECT der FROM chains WHERE id = $1", []any{id}, &der)
+	return der, err
+}
+
+// AddRequest inserts a request.
+func (tx *Tx) AddRequest(r *leafward.Request) { add(tx, requests(), "req", r) }
+
+// PutRequest writes a request that was read in this transaction.
+func (tx *Tx) PutRequest(r *leafward.Request) { put(tx, requests(), r) }
+
+// RequestOfJob is the request that an order works on.
+func (v *View) RequestOfJob(job string) (leafward.Request, bool, error) {
+	return selectOne(v, requests(), "WHERE job = $1 ORDER BY created_at DESC, id DESC LIMIT 1", job)
+}
+
+// Request reads one request, whoever asks.
+func (v *View) Request(id string) (leafward.Request, bool, error) {
+	return selectOne(v, requests(), "WHERE id = $1", id)
+}
+
+// Installations are the places where a certificate must be.
+func (v *View) Installations(certificate string) ([]leafward.Installation, error) {
+	return selectAll(v, installations(), "WHERE certificate = $1 ORDER BY target", certificate)
+}
+
+// InstallationsOf are the places of many certificates, by certificate.
+func (v *View) InstallationsOf(ids []string) (map[string][]leafward.Installation, error) {
+	out := make(map[string][]leafward.Installation)
+	if len(ids) == 0 {
+		return out, nil
+	}
+	s := &selection{}
+	s.in("certificate", ids)
+	all, err := selectAll(v, installations(), s.where()+" ORDER BY certificate, target", s.args...)
+	for _, i := range all {
+		out[i.Certificate] = append(out[i.Certificate], i)
+	}
+	return out, err
+}
+
+// Installation reads one installation, whoever asks.
+func (v *View) Installation(id string) (leafward.Installation, error) {
+	return byID(v, installations(), "", id)
+}
+
+// AddInstallation binds a certificate to a target.
+func (tx *Tx) AddInstallation(i *leafward.Installation) { add(tx, installations(), "in", i) }
+
+// PutInstallation writes an installation that was read in this transaction.
+func (tx *Tx) PutInstallation(i *leafward.Installation) { put(tx, installations(), i) }
+
+// RemoveInstallation unbinds a certificate from a target.
+func (tx *Tx) RemoveInstallation(i *leafward.Installation) {
+	tx.Exec("DELETE FROM nodes WHERE endpoint IN (SELECT id FROM endpoints WHERE installation = $1)", i.ID)
+	tx.Exec("DELETE FROM endpoints WHERE installation = $1", i.ID)
+	remove(tx, installations(), i)
+}
+
+// EarliestProved is the earliest end among the proved versions of a certificate; zero when none is proved.
+func (v *View) EarliestProved(certificate string) (time.Time, error) {
+	var end int64
+	_, err := v.one("SELECT coalesce(min(v.not_after), 0) FROM installations i JOIN versions v ON v.id = i.proved WHERE i.certificate = $1", []any{certificate}, &end)
+	return instant(end), err
+}

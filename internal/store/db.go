@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/leafward/leafward/internal/hook"
+)
+
+const second = time.Second
+
+// errStale says that a row changed since it was read: the transaction runs again.
+var errStale = errors.New("the row changed meanwhile")
+
+// Config says where the data lies.
+type Config struct {
+	Path    string       // SQLite file; its directory must exist
+	URL     string       // PostgreSQL, instead of Path
+	Readers int          // SQLite reader connections, PostgreSQL connections; 0: a sensible number
+	Clock   *hook.Clock  // nil: the system's
+	Points  *hook.Points // nil: none
+	Log     *slog.Logger
+}
+
+// DB is the store. It is safe for concurrent use; Close it to release files and connections.
+type DB struct {
+	dialect
+	config  Config
+	pool    *sql.DB    // readers on SQLite, everything on PostgreSQL
+	readers chan *conn // SQLite: idle reader connections
+	writer  *writer    // SQLite: the one connection that writes
+	lock    io.Closer  // SQLite: keeps a second process off the data directory
+	changes changes
+}
+
+// Open opens the database and leaves its schema as it is: call Migrate next.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.URL != "" {
+		return openPostgres(ctx, c)
+	}
+	return openSQLite(ctx, c)
+}
+
+func openPostgres(ctx context.Context, c Config) (*DB, error) {
+	config, err := parsePostgres(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	pool := stdlib.OpenDB(*config)
+	if c.Readers == 0 {
+		c.Readers = 16
+	}
+	pool.SetMaxOpenConns(c.Readers)
+	pool.SetMaxIdleConns(c.Readers)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	if err := pool.PingContext(ctx); err != nil {
+		_ = pool.Close()
+		return nil, translate(err)
+	}
+	return &DB{dialect: postgresDialect(), config: c, pool: pool}, nil
+}
+
+func openSQLite(ctx context.Context, c Config) (*DB, error) {
+	lock, err := lockFile(filepath.Join(filepath.Dir(c.Path), "leafward.lock"))
+	if err != nil {
+		return nil, err
+	}
+	if c.Readers == 0 {
+		c.Readers = 4
+	}
+	if err := touch(c.Path); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	dsn := "file:" + uriPath(c.Path) + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=foreign_keys(1)&_pragma=cache_size(-8000)&_pragma=journal_size_limit(67108864)"
+	pool, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	pool.SetMaxOpenConns(c.Readers + 1)
+	db := &DB{dialect: sqliteDialect(), config: c, pool: pool, lock: lock, readers: make(chan *conn, c.Readers)}
+	for range c.Readers {
+		db.readers <- &conn{dialect: db.dialect} // dialled when first used
+	}
+	writing, err := db.dial(ctx)
+	if err != nil {
+		return nil, errors.Join(translate(err), pool.Close(), lock.Close())
+	}
+	db.writer = newWriter(db, writing)
+	go db.writer.run()
+	return db, nil
+}
+
+// Close finishes what is being written and releases everything.
+func (db *DB) Close() error {
+	var errs []error
+	if db.writer != nil {
+		db.writer.stop()
+		for range cap(db.readers) {
+			errs = append(errs, (<-db.readers).close())
+		}
+	}
+	errs = append(errs, db.pool.Close())
+	if db.lock != nil {
+		errs = append(errs, db.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Engine is "sqlite" or "postgres".
+func (db *DB) Engine() string { return db.name }
+
+// Log is the logger the store was given.
+func (db *DB) Log() *slog.Logger { return db.config.Log }
+
+// Ping asks the database for a sign of life.
+func (db *DB) Ping(ctx context.Context) error {
+	return translate(db.pool.PingContext(ctx))
+}
+
+// Changed returns a channel that is closed by the next commit of this process that wrote something.
+func (db *DB) Changed() <-chan struct{} { return db.changes.next() }
+
+// changes wakes everybody who waits for the next commit.
+type changes struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (c *changes) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch == nil {
+		c.ch = make(chan struct{})
+	}
+	return c.ch
+}
+
+func (c *changes) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch != nil {
+		close(c.ch)
+		c.ch = nil
+	}
+}
+
+// conn is one SQLite connection that keeps its prepared statements.
+type conn struct {
+	dialect
+	raw   *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+// maxStatements bounds the statements one connection keeps; lists with rare filters come and go.
+const maxStatements = 512
+
+func (db *DB) dial(ctx context.Context) (*conn, error) {
+	raw, err := db.pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{dialect: db.dialect, raw: raw, stmts: make(map[string]*sql.Stmt)}, nil
+}
+
+func (c *conn) close() error {
+	if c.raw == nil {
+		return nil
+	}
+	for _, s := range c.stmts {
+		_ = s.Close()
+	}
+	return c.raw.Close()
+}
+
+func (c *conn) prepared(query string) (*sql.Stmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	if len(c.stmts) >= maxStatements {
+		for _, s := range c.stmts {
+			_ = s.Close()
+		}
+		clear(c.stmts)
+	}
+	s, err := c.raw.PrepareContext(context.Background(), c.text(query))
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := c.prepared(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := c.prepared(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// touch makes the database file with permissions of its own, before SQLite would with the umask's.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// uriPath escapes what has a meaning in an SQLite file URI.
+func uriPath(path string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))
+}
+
+// lostConnection tells whether the outcome of a statement is unknown because the server went away.
+func lostConnection(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08")
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "conn closed")
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/leafward/leafward"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// dialect is what differs between the two engines.
+type dialect struct {
+	name     string
+	skip     string // appended to a claim so that replicas do not wait for each other
+	tokens   *strings.Replacer
+	rewrites *sync.Map // SQL text with $1 → text with ?1
+}
+
+var placeholder = regexp.MustCompile(`\$(\d+)`)
+
+func sqliteDialect() dialect {
+	return dialect{name: "sqlite", rewrites: new(sync.Map), tokens: strings.NewReplacer(
+		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID")}
+}
+
+func postgresDialect() dialect {
+	return dialect{name: "postgres", skip: " FOR UPDATE SKIP LOCKED", tokens: strings.NewReplacer(
+		"{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{blob}}", "BYTEA", "{{text}}", `TEXT COLLATE "C"`, "{{rowless}}", "")}
+}
+
+// text is the query in the engine's own placeholders.
+func (d dialect) text(query string) string {
+	if d.rewrites == nil {
+		return query
+	}
+	if known, ok := d.rewrites.Load(query); ok {
+		return known.(string)
+	}
+	text := placeholder.ReplaceAllString(query, "?$1")
+	d.rewrites.Store(query, text)
+	return text
+}
+
+// translate gives an engine's error the kind that users are told.
+func translate(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*leafward.Error](err); ok {
+		return err
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return translateSQLite(e)
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return translatePostgres(e)
+	}
+	if lostConnection(err) {
+		return &leafward.Error{Kind: leafward.Later, Message: "the database cannot be reached", Fix: "wait until it is back; nothing was changed", After: second, Cause: err}
+	}
+	return err
+}
+
+func translateSQLite(e *sqlite.Error) error {
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return storageFull(e)
+	case sqlite3.SQLITE_CONSTRAINT:
+		switch e.Code() {
+		case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+			_, columns, _ := strings.Cut(e.Error(), "constraint failed: ")
+			columns, _, _ = strings.Cut(columns, " (")
+			return taken(columns, e)
+		case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+			return referenced(e)
+		}
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return &leafward.Error{Kind: leafward.Later, Message: "the database is busy", Fix: "try again in a moment", After: second, Cause: e}
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		return &leafward.Error{Kind: leafward.Later, Message: "the database file cannot be written", Fix: "check the disk and the permissions of the data directory", After: second, Cause: e}
+	}
+	return e
+}
+
+func translatePostgres(e *pgconn.PgError) error {
+	switch e.Code {
+	case "53100":
+		return storageFull(e)
+	case "23505":
+		return taken(e.ConstraintName, e)
+	case "23503":
+		return referenced(e)
+	case "53300", "57P01", "57P02", "57P03":
+		return &leafward.Error{Kind: leafward.Later, Message: "the database is not available", Fix: "wait until it is back; nothing was changed", After: second, Cause: e}
+	}
+	return e
+}
+
+func storageFull(cause error) error {
+	return &leafward.Error{Kind: leafward.StorageFull, Message: "the disk of the database is full", Fix: "free some space; reading, OCSP and CRLs go on, and writing comes back by itself", Cause: cause}
+}
+
+func taken(what string, cause error) error {
+	return &leafward.Error{Kind: leafward.Conflict, Message: "something with the same id or name exists already", Fix: "choose another id or name, or change the existing one", Cause: errors.Join(errors.New(what), cause)}
+}
+
+func referenced(cause error) error {
+	return &leafward.Error{Kind: leafward.Conflict, Message: "the change refers to something that does not exist, or removes something still in use", Fix: "name existing things, and remove what refers to this one first", Cause: cause}
+}
+
+// again tells whether a PostgreSQL transaction failed only because of others and may simply run once more.
+func again(err error) bool {
+	if errors.Is(err, errStale) {
+		return true
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "40001" || e.Code == "40P01")
+}

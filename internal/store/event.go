@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/audit"
+)
+
+func events() table[leafward.Event] { return tableOf[leafward.Event]("event", "events") }
+
+// head is the end of the chain of events, as the last commit left it.
+type head struct {
+	known bool
+	seq   int64
+	chain audit.Hash
+}
+
+// Record notes what happened, in the transaction in which it happened. The resource type is the action's.
+func (tx *Tx) Record(action leafward.Action, id, team string, details leafward.Details) {
+	tx.RecordOn(action, action.Resource(), id, team, details)
+}
+
+// RecordOn is Record for an action whose resource type is not its own first word.
+func (tx *Tx) RecordOn(action leafward.Action, resource, id, team string, details leafward.Details) {
+	e := leafward.Event{
+		ID: NewID("ev"), At: tx.Now, Actor: tx.Actor.ID, ActorType: tx.Actor.Type, Action: action,
+		ResourceType: resource, ResourceID: id, Team: team, Request: tx.Actor.Request,
+	}
+	if details == nil {
+		details = leafward.Details{}
+	}
+	payload, err := audit.Canonical(map[string]any{
+		"id": e.ID, "timestamp": e.At.Format(time.RFC3339Nano), "actor": e.Actor, "actor_name": tx.Actor.Name, "actor_type": string(e.ActorType),
+		"action": string(e.Action), "resource_type": resource, "resource_id": id, "team": team, "request_id": e.Request, "details": details,
+	})
+	if err != nil {
+		tx.Fail(err)
+		return
+	}
+	leaf := audit.Leaf(payload)
+	e.Payload, e.Leaf = string(payload), leaf[:]
+	tx.events = append(tx.events, e)
+}
+
+// insertEvents writes the events of a PostgreSQL transaction unnumbered; on SQLite the writer numbers and writes them.
+func (tx *Tx) insertEvents() {
+	if tx.name == "sqlite" {
+		return
+	}
+	for i := range tx.events {
+		insertRow(tx, events(), &tx.events[i])
+	}
+}
+
+// sequence numbers and writes the events of a batch in the order of its changes.
+func (w *writer) sequence(batch []*pending) error {
+	next := w.head
+	for _, p := range batch {
+		if p.err != nil || len(p.tx.events) == 0 {
+			continue
+		}
+		if !next.known {
+			var err error
+			if next, err = p.tx.head(); err != nil {
+				return err
+			}
+		}
+		for i := range p.tx.events {
+			next.number(&p.tx.events[i])
+			insertRow(p.tx, events(), &p.tx.events[i])
+		}
+		if p.tx.err != nil {
+			return p.tx.err
+		}
+	}
+	w.head = next
+	return nil
+}
+
+// number gives the event its place behind the head and moves the head.
+func (h *head) number(e *leafward.Event) {
+	h.seq++
+	h.chain = audit.Next(h.chain, audit.Hash(e.Leaf))
+	e.Seq, e.Chain = h.seq, append([]byte(nil), h.chain[:]...)
+}
+
+// head reads the end of the chain.
+func (v *View) head() (head, error) {
+	h := head{known: true}
+	var chain []byte
+	found, err := v.one("SELECT seq, chain FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1", nil, &h.seq, &chain)
+	if err == nil && found {
+		h.chain = audit.Hash(chain)
+	}
+	return h, err
+}
+
+// maxSequence is how many events are numbered in one transaction.
+const maxSequence = 500
+
+// Sequence numbers the events that PostgreSQL transactions left unnumbered, while this process holds the sequencer's
+// lease; it tells how many. On SQLite the writer does it and there is nothing left to do.
+func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
+	if db.writer != nil {
+		return 0, nil
+	}
+	err = db.Write(ctx, func(tx *Tx) error {
+		n = 0
+		if held, err := tx.Lease("sequencer", holder, 5*second); err != nil || held == 0 {
+			return err
+		}
+		waiting, err := selectAll(&tx.View, events(), "WHERE seq = 0 ORDER BY at, id LIMIT $1", maxSequence)
+		if err != nil || len(waiting) == 0 {
+			return err
+		}
+		end, err := tx.head()
+		if err != nil {
+			return err
+		}
+		for i := range waiting {
+			end.number(&waiting[i])
+			tx.Exec("UPDATE events SET seq = $2, chain = $3 WHERE id = $1 AND seq = 0", waiting[i].ID, waiting[i].Seq, waiting[i].Chain)
+		}
+		n = len(waiting)
+		return nil
+	})
+	return n, err
+}
+
+// EventsAfter returns up to limit numbered events behind the sequence, in order.
+func (v *View) EventsAfter(seq int64, limit int) ([]leafward.Event, error) {
+	return selectAll(v, events(), "WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
+}
+
+// AuditLag tells how many events wait for their number and since when the oldest does.
+func (v *View) AuditLag() (n int64, oldest time.Time, err error) {
+	var at int64
+	_, err = v.one("SELECT count(*), coalesce(min(at), 0) FROM events WHERE seq = 0", nil, &n, &at)
+	return n, instant(at), err
+}
+
+// Lease takes or renews the named lease for the holder and returns its epoch, which grows whenever the holder changes;
+// 0 means that another holds it.
+func (tx *Tx) Lease(name, holder string, hold time.Duration) (epoch int64, err error) {
+	const take = `INSERT INTO leases (name, holder, epoch, until) VALUES ($1, $2, 1, $3)
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
+			epoch = leases.epoch + CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END
+		WHERE leases.holder = excluded.holder OR leases.until < $4
+		RETURNING epoch`
+	_, err = tx.one(take, []any{name, holder, micros(tx.Now.Add(hold)), micros(tx.Now)}, &epoch)
+	return epoch, err
+}
+
+// NewID makes an id: the prefix and a UUIDv7, so that ids sort by time.
+func NewID(prefix string) string {
+	return prefix + "-" + uuid.Must(uuid.NewV7()).String()
+}

@@ -1,0 +1,19 @@
+package store
+
+import "github.com/leafward/leafward"
+
+func keyPairs() table[leafward.Key] { return tableOf[leafward.Key]("key pair", "keys") }
+
+// KeyPair reads a key pair by id.
+func (v *View) KeyPair(id string) (leafward.Key, error) { return byID(v, keyPairs(), "", id) }
+
+// KeyPairOf reads the key pair of a public key, named by the SHA-256 of its SubjectPublicKeyInfo in lower hex.
+func (v *View) KeyPairOf(spki string) (k leafward.Key, found bool, err error) {
+	return selectOne(v, keyPairs(), "WHERE spki = $1", spki)
+}
+
+// AddKeyPair inserts a key pair.
+func (tx *Tx) AddKeyPair(k *leafward.Key) { add(tx, keyPairs(), "kp", k) }
+
+// PutKeyPair writes a key pair that was read in this transaction.
+func (tx *Tx) PutKeyPair(k *leafward.Key) { put(tx, keyPairs(), k) }

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+func serials() table[leafward.Serial] { return tableOf[leafward.Serial]("serial", "serials") }
+
+// Serial reads what an authority knows of a serial, given in minimal lower hex.
+func (v *View) Serial(authority, serial string) (s leafward.Serial, found bool, err error) {
+	return selectOne(v, serials(), "WHERE authority = $1 AND serial = $2", authority, serial)
+}
+
+// LastSerial reads the newest serial that was reserved for a request, whatever became of it.
+func (v *View) LastSerial(request string) (s leafward.Serial, found bool, err error) {
+	return selectOne(v, serials(), "WHERE subject = $1 ORDER BY created_at DESC, serial LIMIT 1", request)
+}
+
+// ReservedBefore reads up to limit serials that were reserved before the moment and are so still, the oldest first.
+func (v *View) ReservedBefore(moment time.Time, limit int) ([]leafward.Serial, error) {
+	return selectAll(v, serials(), "WHERE state = 'reserved' AND created_at < $1 ORDER BY created_at LIMIT $2", micros(moment), limit)
+}
+
+// Revoked calls each for every revoked serial of an authority that ends at or after the moment, in no order. Serials
+// without revocation (RFC 9608) are left out.
+func (v *View) Revoked(authority string, shard int, ends time.Time, each func(serial, reason string, at time.Time) error) error {
+	return v.rows(func(scan func(...any) error) error {
+		var serial, reason string
+		var at int64
+		if err := scan(&serial, &reason, &at); err != nil {
+			return err
+		}
+		return each(serial, reason, instant(at))
+	}, `SELECT serial, reason, revoked_at FROM serials
+		WHERE authority = $1 AND shard = $2 AND revoked_at > 0 AND not_after >= $3 AND no_revocation = FALSE`, authority, shard, micros(ends))
+}
+
+// AddSerial inserts a serial, made now. A request with another reserved serial is a conflict.
+func (tx *Tx) AddSerial(s *leafward.Serial) {
+	s.CreatedAt = tx.Now
+	insertRow(tx, serials(), s)
+}
+
+// PutSerial writes the state of a serial that was read in this transaction, and its revocation.
+func (tx *Tx) PutSerial(s *leafward.Serial) {
+	if s.TBS == nil {
+		s.TBS = []byte{}
+	}
+	tx.Exec("UPDATE serials SET state = $3, tbs = $4, revoked_at = $5, reason = $6, held = $7, rev_seq = $8 WHERE authority = $1 AND serial = $2",
+		s.Authority, s.Serial, string(s.State), s.TBS, micros(s.RevokedAt), s.Reason, s.Held, s.RevSeq)
+}
+
+// PutRevocation is PutSerial for a change that the authority's next CRL must tell.
+func (tx *Tx) PutRevocation(s *leafward.Serial) {
+	_, err := tx.one("INSERT INTO revocations (authority, serial) VALUES ($1, $2) RETURNING seq", []any{s.Authority, s.Serial}, &s.RevSeq)
+	tx.Fail(err)
+	tx.PutSerial(s)
+}

@@ -1,0 +1,300 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/leafward/leafward"
+)
+
+// table says how one noun lies in SQL. The columns are the `db` tags of T, embedded structs flattened;
+// `,json` marks a value kept as JSON text, `,auto` a number that the database makes.
+type table[T any] struct {
+	noun, name string
+	*layout
+}
+
+// layout is what reflection finds in a type, once per type.
+type layout struct {
+	columns []column
+	list    string // "a, b, c"
+}
+
+type column struct {
+	name       string
+	path       []int
+	json, auto bool
+	time       bool
+}
+
+// layouts caches what reflection found; it holds one entry per noun.
+var layouts sync.Map //nolint:gochecknoglobals // a cache of facts about types, the same for everybody
+
+func tableOf[T any](noun, name string) table[T] {
+	t := reflect.TypeFor[T]()
+	if known, ok := layouts.Load(t); ok {
+		return table[T]{noun, name, known.(*layout)}
+	}
+	l := &layout{columns: columnsOf(t, nil)}
+	names := make([]string, len(l.columns))
+	for i, c := range l.columns {
+		names[i] = c.name
+	}
+	l.list = strings.Join(names, ", ")
+	layouts.Store(t, l)
+	return table[T]{noun, name, l}
+}
+
+func columnsOf(t reflect.Type, path []int) (columns []column) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		at := append(append([]int(nil), path...), i)
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			columns = append(columns, columnsOf(f.Type, at)...)
+			continue
+		}
+		name, flags, _ := strings.Cut(f.Tag.Get("db"), ",")
+		if name == "" {
+			continue
+		}
+		columns = append(columns, column{name: name, path: at, json: flags == "json", auto: flags == "auto", time: f.Type == reflect.TypeFor[time.Time]()})
+	}
+	return columns
+}
+
+// value is the column's value of a row in the form that SQL takes.
+func (c column) value(row reflect.Value) (any, error) {
+	v := row.FieldByIndex(c.path)
+	switch {
+	case c.time:
+		return micros(v.Interface().(time.Time)), nil
+	case c.json:
+		text, err := json.Marshal(v.Interface())
+		return string(text), err
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return v.String(), nil
+	case reflect.Slice:
+		if b := v.Bytes(); b != nil {
+			return b, nil
+		}
+		return []byte{}, nil
+	case reflect.Bool:
+		return v.Bool(), nil
+	default:
+		return v.Int(), nil
+	}
+}
+
+// scanRow reads one row of the table's columns into out.
+func (l *layout) scanRow(scan func(...any) error, out reflect.Value) error {
+	targets := make([]any, len(l.columns))
+	for i, c := range l.columns {
+		switch {
+		case c.time:
+			targets[i] = new(int64)
+		case c.json:
+			targets[i] = new(string)
+		default:
+			targets[i] = out.FieldByIndex(c.path).Addr().Interface()
+		}
+	}
+	if err := scan(targets...); err != nil {
+		return err
+	}
+	for i, c := range l.columns {
+		switch {
+		case c.time:
+			out.FieldByIndex(c.path).Set(reflect.ValueOf(instant(*targets[i].(*int64))))
+		case c.json:
+			if err := json.Unmarshal([]byte(*targets[i].(*string)), out.FieldByIndex(c.path).Addr().Interface()); err != nil {
+				return fmt.Errorf("column %s: %w", c.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// selectAll reads every row that the tail (WHERE … ORDER BY … LIMIT …) picks. It does not apply the actor's scope.
+func selectAll[T any](v *View, t table[T], tail string, args ...any) ([]T, error) {
+	var all []T
+	err := v.rows(func(scan func(...any) error) error {
+		var row T
+		if err := t.scanRow(scan, reflect.ValueOf(&row).Elem()); err != nil {
+			return err
+		}
+		all = append(all, row)
+		return nil
+	}, "SELECT "+t.list+" FROM "+t.name+" "+tail, args...)
+	return all, err
+}
+
+// selectOne reads the row that the tail picks; found is false when there is none.
+func selectOne[T any](v *View, t table[T], tail string, args ...any) (row T, found bool, err error) {
+	all, err := selectAll(v, t, tail, args...)
+	if err != nil || len(all) == 0 {
+		return row, false, err
+	}
+	return all[0], true, nil
+}
+
+// byID reads one row by id inside the actor's scope: scope names the column that holds the team, "" for none.
+// Another team's row is missing, just as one that does not exist.
+func byID[T any](v *View, t table[T], scope, id string) (T, error) {
+	s := newSelection(v.Actor, scope)
+	s.and("id = ?", id)
+	row, found, err := selectOne(v, t, s.where(), s.args...)
+	if err == nil && !found {
+		err = leafward.Missing(t.noun, id)
+	}
+	return row, err
+}
+
+// insertRow adds the row as it is and sets the number that the database made.
+func insertRow[T any](tx *Tx, t table[T], row *T) {
+	if tx.err != nil {
+		return
+	}
+	v := reflect.ValueOf(row).Elem()
+	var names, marks []string
+	var args []any
+	auto := -1
+	for i, c := range t.columns {
+		if c.auto {
+			auto = i
+			continue
+		}
+		value, err := c.value(v)
+		if err != nil {
+			tx.Fail(err)
+			return
+		}
+		args = append(args, value)
+		names = append(names, c.name)
+		marks = append(marks, "$"+strconv.Itoa(len(args)))
+	}
+	query := "INSERT INTO " + t.name + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ")"
+	if auto < 0 {
+		tx.Exec(query, args...)
+		return
+	}
+	c := t.columns[auto]
+	_, err := tx.one(query+" RETURNING "+c.name, args, v.FieldByIndex(c.path).Addr().Interface())
+	tx.Fail(err)
+}
+
+// noun is a stored thing with an id and a revision.
+type noun[T any] interface {
+	*T
+	Meta() *leafward.Row
+}
+
+// add inserts a noun: it gets an id behind the prefix unless it has one, a UUID, its first revision and its times.
+func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
+	m := P(row).Meta()
+	if m.ID == "" {
+		m.ID = NewID(prefix)
+	}
+	if m.UUID == "" {
+		m.UUID = uuid.NewString()
+	}
+	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
+	insertRow(tx, t, row)
+	index(tx, t.noun, m.ID, row, false)
+}
+
+// put writes a noun that was read in this transaction. A row changed meanwhile makes the transaction run again.
+func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
+	if tx.err != nil {
+		return
+	}
+	m := P(row).Meta()
+	read := m.Revision
+	m.Revision, m.UpdatedAt = read+1, tx.Now
+	v := reflect.ValueOf(row).Elem()
+	args := []any{m.ID, read}
+	var sets []string
+	for _, c := range t.columns {
+		if c.auto || c.name == "id" || c.name == "uuid" || c.name == "created_at" {
+			continue
+		}
+		value, err := c.value(v)
+		if err != nil {
+			tx.Fail(err)
+			return
+		}
+		args = append(args, value)
+		sets = append(sets, c.name+" = $"+strconv.Itoa(len(args)))
+	}
+	n := tx.Exec("UPDATE "+t.name+" SET "+strings.Join(sets, ", ")+" WHERE id = $1 AND revision = $2", args...)
+	if n == 0 && tx.err == nil {
+		tx.err = errStale
+	}
+	index(tx, t.noun, m.ID, row, true)
+}
+
+// remove deletes a noun that was read in this transaction.
+func remove[T any, P noun[T]](tx *Tx, t table[T], row *T) {
+	m := P(row).Meta()
+	if n := tx.Exec("DELETE FROM "+t.name+" WHERE id = $1 AND revision = $2", m.ID, m.Revision); n == 0 && tx.err == nil {
+		tx.err = errStale
+	}
+	tx.Exec("DELETE FROM terms WHERE noun = $1 AND id = $2", t.noun, m.ID)
+}
+
+// findable is a noun with words it is found by.
+type findable interface{ Terms() []string }
+
+// maxTerm bounds the length of an indexed word, in bytes.
+const maxTerm = 128
+
+// index keeps the words that a search finds the row by.
+func index(tx *Tx, noun, id string, row any, had bool) {
+	f, ok := row.(findable)
+	if !ok || tx.err != nil {
+		return
+	}
+	want := make(map[string]bool)
+	for _, w := range f.Terms() {
+		if w = term(w); w != "" {
+			want[w] = true
+		}
+	}
+	if had {
+		var stale []string
+		err := tx.rows(func(scan func(...any) error) error {
+			var w string
+			if err := scan(&w); err != nil {
+				return err
+			}
+			if !want[w] {
+				stale = append(stale, w)
+			}
+			delete(want, w)
+			return nil
+		}, "SELECT term FROM terms WHERE noun = $1 AND id = $2", noun, id)
+		tx.Fail(err)
+		for _, w := range stale {
+			tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+		}
+	}
+	for w := range want {
+		tx.Exec("INSERT INTO terms (noun, term, id) VALUES ($1, $2, $3)", noun, w, id)
+	}
+}
+
+// term is the indexed form of a word: lower case, bounded without cutting a character.
+func term(word string) string {
+	word = strings.ToLower(strings.TrimSpace(word))
+	if len(word) > maxTerm {
+		word = strings.ToValidUTF8(word[:maxTerm], "")
+	}
+	return word
+}

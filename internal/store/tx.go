@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+// querier runs SQL: a PostgreSQL transaction, or the SQLite connection inside one.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// View reads one consistent snapshot inside the actor's scope.
+type View struct {
+	Now   time.Time // the one instant of this transaction
+	Actor leafward.Actor
+	dialect
+	ctx context.Context
+	q   querier
+}
+
+// Tx is a View that also writes. Writing methods keep the first error, which Write returns;
+// reading methods return theirs. A Tx must not be used after its function returned.
+type Tx struct {
+	View
+	err    error
+	events []leafward.Event
+}
+
+// Err is the first error of a writing method so far.
+func (tx *Tx) Err() error { return tx.err }
+
+// Fail keeps the error as the outcome unless there is one already.
+func (tx *Tx) Fail(err error) {
+	if tx.err == nil && err != nil {
+		tx.err = translate(err)
+	}
+}
+
+// Exec runs one writing statement and tells how many rows it touched.
+func (tx *Tx) Exec(query string, args ...any) int64 {
+	if tx.err != nil {
+		return 0
+	}
+	result, err := tx.q.ExecContext(tx.ctx, query, args...)
+	if err != nil {
+		tx.Fail(err)
+		return 0
+	}
+	n, err := result.RowsAffected()
+	tx.Fail(err)
+	return n
+}
+
+// rows calls each for every row of the query.
+func (v *View) rows(each func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := v.q.QueryContext(v.ctx, query, args...)
+	if err != nil {
+		return translate(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := each(rows.Scan); err != nil {
+			return translate(err)
+		}
+	}
+	return translate(rows.Err())
+}
+
+// one reads the single row of the query into targets; found is false when there is none.
+func (v *View) one(query string, args []any, targets ...any) (found bool, err error) {
+	err = v.rows(func(scan func(...any) error) error {
+		found = true
+		return scan(targets...)
+	}, query, args...)
+	return found, err
+}
+
+// micros is the form of an instant in SQL.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// instant is the time of a stored number.
+func instant(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// View runs the function on a snapshot. The context must carry an actor.
+func (db *DB) View(ctx context.Context, read func(*View) error) error {
+	actor, err := actorOf(ctx)
+	if err != nil {
+		return err
+	}
+	if db.writer == nil {
+		return db.viewPostgres(ctx, actor, read)
+	}
+	var c *conn
+	select {
+	case c = <-db.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { db.readers <- c }()
+	if c.raw == nil {
+		fresh, err := db.dial(ctx)
+		if err != nil {
+			return translate(err)
+		}
+		*c = *fresh
+	}
+	if _, err := c.ExecContext(ctx, "BEGIN DEFERRED"); err != nil {
+		return translate(err)
+	}
+	defer func() { _, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") }()
+	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c})
+}
+
+func (db *DB) viewPostgres(ctx context.Context, actor leafward.Actor, read func(*View) error) error {
+	tx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return translate(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	v := &View{Actor: actor, dialect: db.dialect, ctx: ctx, q: tx}
+	var now int64
+	if _, err := v.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", nil, &now); err != nil {
+		return err
+	}
+	v.Now = instant(now).Add(db.config.Clock.Offset())
+	return read(v)
+}
+
+// now is the process's clock, in the resolution of the store.
+func (db *DB) now() time.Time { return db.config.Clock.Now().UTC().Truncate(time.Microsecond) }
+
+func actorOf(ctx context.Context) (leafward.Actor, error) {
+	actor, ok := leafward.ActorFrom(ctx)
+	if !ok {
+		return actor, leafward.Errorf(leafward.Internal, "", "the store was asked by nobody: the context carries no actor")
+	}
+	return actor, nil
+}

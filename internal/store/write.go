@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+// maxRuns bounds how often one change runs again because of others.
+const maxRuns = 12
+
+// Write runs the function in a transaction and returns when the commit is on disk. The function reads what it changes
+// inside, touches nothing outside, and may run more than once. The context must carry an actor; on SQLite cancelling it
+// only takes a change that waits out of the queue.
+func (db *DB) Write(ctx context.Context, change func(*Tx) error) error {
+	actor, err := actorOf(ctx)
+	if err != nil {
+		return err
+	}
+	if db.writer != nil {
+		err = db.writer.submit(ctx, actor, change)
+	} else {
+		err = db.writePostgres(ctx, actor, change)
+	}
+	if err == nil {
+		db.changes.tell()
+	}
+	return err
+}
+
+// run calls the change and catches its panic, so that one bad change does not take the writer down.
+func run(tx *Tx, change func(*Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := change(tx); err != nil && tx.err == nil {
+		tx.err = translate(err)
+	}
+	if tx.err == nil {
+		tx.insertEvents()
+	}
+	return tx.err
+}
+
+func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		xid, err := db.tryPostgres(ctx, actor, change)
+		switch {
+		case err == nil:
+			return nil
+		case xid != "" && lostConnection(err):
+			done, asked := db.committed(ctx, xid)
+			if asked == nil && done {
+				return nil
+			}
+			if asked != nil {
+				return translate(err)
+			}
+		case !again(err) && !lostConnection(err):
+			return err
+		}
+		if attempt == maxRuns || ctx.Err() != nil {
+			return exhausted(err)
+		}
+		wait := time.NewTimer(time.Duration(1+rand.IntN(1<<min(attempt, 7))) * time.Millisecond)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// exhausted is the answer when others were faster every time.
+func exhausted(err error) error {
+	if again(err) {
+		return &leafward.Error{Kind: leafward.Later, Message: "the same rows are being changed by many at once", Fix: "try again in a moment", After: second, Cause: err}
+	}
+	return translate(err)
+}
+
+// tryPostgres runs the change once. The xid is not empty when the commit was sent, so that a lost answer can be looked up.
+func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (xid string, err error) {
+	sqlTx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = sqlTx.Rollback() }()
+	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: sqlTx}}
+	var now int64
+	var id string
+	const begin = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text"
+	if err := sqlTx.QueryRowContext(ctx, begin).Scan(&now, &id); err != nil {
+		return "", err
+	}
+	tx.Now = instant(now).Add(db.config.Clock.Offset()).Truncate(time.Microsecond)
+	if err := run(tx, change); err != nil {
+		return "", err
+	}
+	if err := db.config.Points.Hit("store.before-commit"); err != nil {
+		return "", err
+	}
+	return id, sqlTx.Commit()
+}
+
+// committed asks PostgreSQL whether the transaction with the lost answer was committed.
+func (db *DB) committed(ctx context.Context, xid string) (bool, error) {
+	var status sql.NullString
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*second)
+	defer cancel()
+	for {
+		err := db.pool.QueryRowContext(deadline, "SELECT pg_xact_status($1::xid8)", xid).Scan(&status)
+		if err == nil && status.String != "in progress" {
+			return status.String == "committed", nil
+		}
+		if err != nil && !lostConnection(err) {
+			return false, err
+		}
+		wait := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-wait.C:
+		case <-deadline.Done():
+			wait.Stop()
+			return false, deadline.Err()
+		}
+	}
+}
+
+// writer owns the one SQLite connection that writes. Changes that wait together share one commit, each under a savepoint.
+type writer struct {
+	db    *DB
+	conn  *conn
+	queue chan *pending
+	quit  chan struct{}
+	done  chan struct{}
+	head  head
+}
+
+// pending is one change in the queue.
+type pending struct {
+	ctx    context.Context
+	actor  leafward.Actor
+	change func(*Tx) error
+	tx     *Tx
+	err    error
+	done   chan struct{}
+}
+
+// maxBatch bounds how many changes share one commit, and so how long a reader of the outcome waits.
+const maxBatch = 32
+
+var errClosed = &leafward.Error{Kind: leafward.Later, Message: "the server is stopping", Fix: "try again when it is back", After: 2 * second}
+
+// errEnded says that SQLite ended the whole transaction, not just one change.
+var errEnded = errors.New("the transaction ended")
+
+func newWriter(db *DB, c *conn) *writer {
+	return &writer{db: db, conn: c, queue: make(chan *pending, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (w *writer) stop() {
+	close(w.quit)
+	<-w.done
+	_ = w.conn.close()
+}
+
+func (w *writer) submit(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
+	p := &pending{ctx: ctx, actor: actor, change: change, done: make(chan struct{})}
+	select {
+	case w.queue <- p:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.quit:
+		return errClosed
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-w.done:
+		select {
+		case <-p.done:
+			return p.err
+		default:
+			return errClosed
+		}
+	}
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		select {
+		case p := <-w.queue:
+			w.commit(w.gather(p))
+		case <-w.quit:
+			for {
+				select {
+				case p := <-w.queue:
+					w.commit(w.gather(p))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// gather takes everything that waits already.
+func (w *writer) gather(first *pending) []*pending {
+	batch := []*pending{first}
+	for len(batch) < maxBatch {
+		select {
+		case p := <-w.queue:
+			batch = append(batch, p)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs a batch in one transaction. When something ends the whole of it, the changes run again one by one,
+// so that each caller hears its own outcome.
+func (w *writer) commit(batch []*pending) {
+	live := batch[:0]
+	for _, p := range batch {
+		if err := p.ctx.Err(); err != nil {
+			p.finish(err)
+			continue
+		}
+		live = append(live, p)
+	}
+	if len(live) == 0 {
+		return
+	}
+	err := w.transact(live)
+	if err != nil && len(live) > 1 {
+		for _, p := range live {
+			p.finish(w.alone(p))
+		}
+		return
+	}
+	for _, p := range live {
+		p.finish(errors.Join(err, p.err))
+	}
+}
+
+func (w *writer) alone(p *pending) error {
+	if err := w.transact([]*pending{p}); err != nil {
+		return err
+	}
+	return p.err
+}
+
+func (p *pending) finish(err error) {
+	p.err = err
+	close(p.done)
+}
+
+// transact is one BEGIN … COMMIT. Its error concerns the whole; the errors of single changes are left in p.err.
+func (w *writer) transact(batch []*pending) (err error) {
+	background := context.Background()
+	if _, err := w.conn.ExecContext(background, "BEGIN IMMEDIATE"); err != nil {
+		return translate(err)
+	}
+	defer func() {
+		if err != nil {
+			_, _ = w.conn.ExecContext(background, "ROLLBACK")
+			w.head.known = false
+		}
+	}()
+	wrote := false
+	for _, p := range batch {
+		if err := w.apply(p); err != nil {
+			return err
+		}
+		wrote = wrote || p.err == nil
+	}
+	if !wrote {
+		_, err := w.conn.ExecContext(background, "ROLLBACK")
+		return translate(err)
+	}
+	if err := w.sequence(batch); err != nil {
+		return translate(err)
+	}
+	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
+		return err
+	}
+	_, err = w.conn.ExecContext(background, "COMMIT")
+	return translate(err)
+}
+
+// apply runs one change under a savepoint, again while it meets stale rows.
+func (w *writer) apply(p *pending) error {
+	background := context.Background()
+	for attempt := 1; ; attempt++ {
+		if _, err := w.conn.ExecContext(background, "SAVEPOINT change"); err != nil {
+			return translate(err)
+		}
+		p.tx = &Tx{View: View{Now: w.db.now(), Actor: p.actor, dialect: w.db.dialect, ctx: background, q: w.conn}}
+		p.err = run(p.tx, p.change)
+		if p.err != nil {
+			p.tx.events = nil
+			if _, err := w.conn.ExecContext(background, "ROLLBACK TO change"); err != nil {
+				return errors.Join(p.err, errEnded)
+			}
+		}
+		if _, err := w.conn.ExecContext(background, "RELEASE change"); err != nil {
+			return errors.Join(p.err, translate(err))
+		}
+		if !errors.Is(p.err, errStale) {
+			return nil
+		}
+		if attempt == maxRuns {
+			p.err = exhausted(p.err)
+			return nil
+		}
+	}
+}
