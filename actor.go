@@ -15,6 +15,7 @@ const (
 	RoleViewer   Role = "viewer"
 	RoleOperator Role = "operator"
 	RoleAdmin    Role = "admin"
+	RoleAny      Role = "any" // no role of a grant: opens to everybody who is known
 )
 
 // Roles are those a grant may name.
@@ -24,7 +25,7 @@ func Roles() []Role { return []Role{RoleViewer, RoleOperator, RoleAdmin, RoleAge
 func (r Role) Includes(want Role) bool {
 	rank := map[Role]int{RoleViewer: 1, RoleOperator: 2, RoleAdmin: 3}
 	switch want {
-	case RolePublic:
+	case RolePublic, RoleAny:
 		return true
 	case RoleAgent:
 		return r == RoleAgent || r == RoleAdmin

@@ -31,7 +31,7 @@ func (a *Agent) Scope() string { return a.Team }
 // Terms are the words the agent is found by.
 func (a *Agent) Terms() []string { return []string{a.ID, a.Name, a.Hostname, a.IPAddress} }
 
-// Agents that are not hosts: sources that scan, and the server itself.
+// SentinelAgents are those that are not hosts: sources that scan, and the server itself.
 func SentinelAgents() []string {
 	return []string{ServerAgent, "cloud-aws-sm", "cloud-azure-kv", "cloud-gcp-sm"}
 }

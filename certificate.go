@@ -192,7 +192,7 @@ func (c *Certificate) Plan(policy *RenewalPolicy) {
 		_, _ = h.Write([]byte(c.Version))
 		c.RenewAt = c.WindowAt
 		if jitter := min(window/10, day, lifetime/20); jitter > 0 {
-			c.RenewAt = c.WindowAt.Add(-time.Duration(h.Sum64() % uint64(jitter))) //nolint:gosec // positive and small
+			c.RenewAt = c.WindowAt.Add(-time.Duration(h.Sum64() % uint64(jitter)))
 		}
 	}
 	c.planNote(policy)

@@ -10,8 +10,8 @@ import (
 
 // KeyRule allows an algorithm from a size on; MinSize is 0 where the algorithm has one size only.
 type KeyRule struct {
-	Algorithm string `json:"algorithm"`
-	MinSize   int    `json:"min_size"`
+	Algorithm string `json:"algorithm,omitempty"`
+	MinSize   int    `json:"min_size,omitempty"`
 }
 
 // Key algorithms, in the words of the contract.

@@ -27,21 +27,14 @@ const maxAnswer = 64 << 20
 
 // Call sends the operation and returns the body of its answer; a refusal comes back as *Error.
 func (o Operation[In, Out]) Call(ctx context.Context, c *Client, in In) (out Out, err error) {
-	request, err := o.request(ctx, c, reflect.ValueOf(in))
+	stream, err := o.Open(ctx, c, in)
 	if err != nil {
 		return out, err
 	}
-	response, err := c.HTTP.Do(request)
-	if err != nil {
-		return out, &leafward.Error{Kind: leafward.Later, Message: "the server at " + c.Base + " cannot be reached", Fix: "check that it runs and that the address is right", Cause: err}
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	defer stream.Close()
+	body, err := io.ReadAll(io.LimitReader(stream, maxAnswer))
 	if err != nil {
 		return out, fmt.Errorf("reading the answer of %s %s: %w", o.Method, o.Path, err)
-	}
-	if response.StatusCode/100 != 2 {
-		return out, refused(response, body)
 	}
 	if raw, ok := any(&out).(*Raw); ok {
 		raw.Body = body
@@ -53,6 +46,27 @@ func (o Operation[In, Out]) Call(ctx context.Context, c *Client, in In) (out Out
 		}
 	}
 	return out, nil
+}
+
+// Open is Call for an answer that is read while it comes, however long. The caller closes it.
+func (o Operation[In, Out]) Open(ctx context.Context, c *Client, in In) (io.ReadCloser, error) {
+	request, err := o.request(ctx, c, reflect.ValueOf(in))
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return nil, &leafward.Error{Kind: leafward.Later, Message: "the server at " + c.Base + " cannot be reached", Fix: "check that it runs and that the address is right", Cause: err}
+	}
+	if response.StatusCode/100 == 2 {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer of %s %s: %w", o.Method, o.Path, err)
+	}
+	return nil, refused(response, body)
 }
 
 // Raw is the answer of an operation whose body is not JSON.

@@ -103,7 +103,7 @@ func ErrorOf(err error, requestID string) *Error {
 // KindOf is the leafward kind of an answer that a client received.
 func (e *Error) KindOf() leafward.Kind { return leafward.Kind(e.Code) }
 
-var setErrors sync.Once //nolint:gochecknoglobals // guards huma's one package variable
+var setErrors sync.Once // guards the one package variable of huma
 
 // UseErrors makes huma answer its own refusals (unknown properties, wrong types) in our form.
 func UseErrors() {

@@ -78,6 +78,19 @@ type Listing struct {
 	Search  string `query:"q" maxLength:"128" doc:"Beginning of a name or of anything else the row is found by"`
 }
 
+// Paging is Listing for lists without search.
+type Paging struct {
+	Page    int    `query:"page" minimum:"1" default:"1" doc:"Number of the page, from 1"`
+	PerPage int    `query:"per_page" minimum:"1" maximum:"500" default:"50" doc:"Rows on a page"`
+	Cursor  string `query:"cursor" maxLength:"2048" doc:"next_cursor of the page before, instead of page"`
+	Sort    string `query:"sort" maxLength:"64" doc:"Key to sort by, with - in front for descending"`
+}
+
+// Query is the paging as the store asks for it; where holds the filters, of which empty ones were not sent.
+func (p Paging) Query(where map[string]string) leafward.Query {
+	return Listing{Page: p.Page, PerPage: p.PerPage, Cursor: p.Cursor, Sort: p.Sort}.Query(where)
+}
+
 // Query is the listing as the store asks for it; where holds the filters, of which empty ones were not sent.
 func (l Listing) Query(where map[string]string) leafward.Query {
 	q := leafward.Query{Page: l.Page, PerPage: l.PerPage, Cursor: l.Cursor, Sort: l.Sort, Text: l.Search}

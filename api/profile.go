@@ -8,7 +8,7 @@ import (
 
 // KeyAlgorithmRule allows keys of an algorithm from a size on.
 type KeyAlgorithmRule struct {
-	Algorithm string `json:"algorithm" enum:"RSA,ECDSA,Ed25519" doc:"Key algorithm"`
+	Algorithm string `json:"algorithm,omitempty" enum:"RSA,ECDSA,Ed25519" doc:"Key algorithm"`
 	MinSize   int    `json:"min_size,omitempty" doc:"Least size in bits; 0 for the least safe one"`
 }
 
@@ -44,10 +44,12 @@ func ProfileOf(p *leafward.Profile) Profile {
 	for i, k := range p.Keys {
 		rules[i] = KeyAlgorithmRule(k)
 	}
-	return Profile{ID: p.ID, Number: p.Number, UUID: p.UUID, Revision: p.Revision, TeamID: p.Team, Name: p.Name, Description: p.Description,
+	return Profile{
+		ID: p.ID, Number: p.Number, UUID: p.UUID, Revision: p.Revision, TeamID: p.Team, Name: p.Name, Description: p.Description,
 		AllowedKeyAlgorithms: rules, MaxTTLSeconds: p.MaxTTL, DefaultTTLSeconds: p.DefaultTTL, BackdateSeconds: p.Backdate,
 		AllowedEKUs: some(p.EKUs), RequiredSANPatterns: some(p.RequiredSANs), SPIFFEURIPattern: p.SPIFFE,
-		AllowShortLived: p.AllowShort, CutToIssuer: p.CutToIssuer, Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt}
+		AllowShortLived: p.AllowShort, CutToIssuer: p.CutToIssuer, Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+	}
 }
 
 // some is the list, empty instead of nil.

@@ -29,9 +29,11 @@ func (p RenewalPolicy) ETag() int64 { return p.Revision }
 
 // RenewalPolicyOf is the policy on the wire.
 func RenewalPolicyOf(p *leafward.RenewalPolicy) RenewalPolicy {
-	return RenewalPolicy{ID: p.ID, UUID: p.UUID, Revision: p.Revision, TeamID: p.Team, Name: p.Name, RenewalWindowDays: p.WindowDays,
+	return RenewalPolicy{
+		ID: p.ID, UUID: p.UUID, Revision: p.Revision, TeamID: p.Team, Name: p.Name, RenewalWindowDays: p.WindowDays,
 		LiteralWindow: p.LiteralWindow, AutoRenew: p.AutoRenew, MaxRetries: p.MaxRetries, RetryIntervalSeconds: p.RetryInterval,
-		AlertThresholdsDays: some(p.Thresholds), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt}
+		AlertThresholdsDays: some(p.Thresholds), CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+	}
 }
 
 // RenewalPolicyWrite is what a client writes of a renewal policy.

@@ -65,6 +65,9 @@ func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role
 	}
 	secret, hash := keys.NewToken(KeyPrefix)
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		if !tx.Actor.MayWrite(team) && team == "" {
+			return beyond("a key for all teams")
+		}
 		if team != "" {
 			if _, err := tx.Team(team); err != nil {
 				return err
@@ -81,6 +84,11 @@ func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role
 		return nil
 	})
 	return secret, made, err
+}
+
+// beyond refuses what only an actor of all teams may do.
+func beyond(what string) error {
+	return leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "%s is for administrators of all teams; your key is for some", what)
 }
 
 // Keys lists API keys, the newest first.
@@ -101,6 +109,9 @@ func (s *Service) RevokeKey(ctx context.Context, id string) error {
 		}
 		if !key.RevokedAt.IsZero() {
 			return nil
+		}
+		if !tx.Actor.MayWrite(key.Team) {
+			return beyond("that key is for all teams, and revoking it")
 		}
 		key.RevokedAt = tx.Now
 		tx.PutCredential(&key)

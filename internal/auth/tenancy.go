@@ -61,10 +61,14 @@ func (s *Service) DeleteOwner(ctx context.Context, id, match string) error {
 	return store.Owners().Delete(ctx, s.db, id, match, nil)
 }
 
-// checkOwner gives an owner the default team unless it names one, which must exist in the actor's scope.
+// checkOwner gives an owner that names no team the actor's only one, or else the default team. The team must exist in
+// the actor's scope.
 func checkOwner(tx *store.Tx, o *leafward.Owner) error {
 	if o.Team == "" {
 		o.Team = leafward.DefaultTeam
+		if len(tx.Actor.Teams) == 1 {
+			o.Team = tx.Actor.Teams[0]
+		}
 	}
 	if _, err := tx.Team(o.Team); err != nil {
 		var p leafward.Problems

@@ -83,8 +83,10 @@ func TestAPointFailsAsOftenAsItIsTold(t *testing.T) {
 
 func TestAnActionThatIsNoneIsRefused(t *testing.T) {
 	points := NewPoints()
-	for _, action := range []string{"", "explode", "kill:9", "exit", "exit:", "exit:x", "exit:300", "sleep", "sleep:-1s", "sleep:1", "x*error",
-		"-1*error", "after:,error", "after:1", "block:1", "2*", "panic:no"} {
+	for _, action := range []string{
+		"", "explode", "kill:9", "exit", "exit:", "exit:x", "exit:300", "sleep", "sleep:-1s", "sleep:1", "x*error",
+		"-1*error", "after:,error", "after:1", "block:1", "2*", "panic:no",
+	} {
 		if err := points.Set("p", action); err == nil {
 			t.Errorf("%q was taken", action)
 		}

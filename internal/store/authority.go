@@ -9,12 +9,16 @@ import (
 
 // Issuers is how issuers are kept.
 func Issuers() Resource[leafward.Issuer, *leafward.Issuer] {
-	return Resource[leafward.Issuer, *leafward.Issuer]{prefix: "iss",
+	return Resource[leafward.Issuer, *leafward.Issuer]{
+		prefix:  "iss",
 		created: leafward.IssuerCreated, updated: leafward.IssuerUpdated, deleted: leafward.IssuerDeleted,
-		listing: listing[leafward.Issuer]{table: tableOf[leafward.Issuer]("issuer", "issuers"), scope: "team", by: "name",
+		listing: listing[leafward.Issuer]{
+			table: tableOf[leafward.Issuer]("issuer", "issuers"), scope: "team", by: "name",
 			sorts: map[string]string{"name": "name", "created_at": "created_at", "id": "id"},
 			where: map[string]string{"name": "name = ?", "type": "type = ?", "team_id": "team = ?", "enabled": "enabled = ?"},
-			given: givenIssuer}}
+			given: givenIssuer,
+		},
+	}
 }
 
 // givenIssuer reads the value of a filter.

@@ -23,13 +23,17 @@ func installations() table[leafward.Installation] {
 }
 
 func certificateList() listing[leafward.Certificate] {
-	return listing[leafward.Certificate]{table: certificates(), scope: "team", by: "-created_at", total: certificateTotal, plain: certificateStatus,
+	return listing[leafward.Certificate]{
+		table: certificates(), scope: "team", by: "-created_at", total: certificateTotal, plain: certificateStatus,
 		terms: []string{"certificate", "certificate.version"},
 		sorts: map[string]string{"created_at": "created_at", "updated_at": "updated_at", "name": "name", "common_name": "common_name", "expires_at": "expires_at", "id": "id"},
-		where: map[string]string{"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
+		where: map[string]string{
+			"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
 			"certificate_profile_id": "profile = ?", "renewal_policy_id": "policy = ?", "name": "name = ?", "common_name": "common_name = ?",
 			"target_id": "id IN (SELECT certificate FROM installations WHERE target = ?)",
-			"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)"}}
+			"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)",
+		},
+	}
 }
 
 // certificateStatus is the condition for the asked status; without one, archived certificates are left out.
@@ -181,9 +185,11 @@ func (v *View) Versions(certificate string, q leafward.Query) (leafward.List[lea
 	if _, err := v.Certificate(certificate); err != nil {
 		return leafward.List[leafward.Version]{}, err
 	}
-	return list(v, listing[leafward.Version]{table: versions(), scope: "team", by: "-created_at",
+	return list(v, listing[leafward.Version]{
+		table: versions(), scope: "team", by: "-created_at",
 		sorts: map[string]string{"created_at": "created_at", "id": "id"}, where: map[string]string{},
-		plain: func(*View, leafward.Query) (string, []any, error) { return "certificate = ?", []any{certificate}, nil }}, q)
+		plain: func(*View, leafward.Query) (string, []any, error) { return "certificate = ?", []any{certificate}, nil },
+	}, q)
 }
 
 // Version reads one version inside the actor's scope.
@@ -297,4 +303,24 @@ func (v *View) EarliestProved(certificate string) (time.Time, error) {
 	var end int64
 	_, err := v.one("SELECT coalesce(min(v.not_after), 0) FROM installations i JOIN versions v ON v.id = i.proved WHERE i.certificate = $1", []any{certificate}, &end)
 	return instant(end), err
+}
+
+// CertificatesOfPolicy are the certificates of a renewal policy that can still be planned.
+func (v *View) CertificatesOfPolicy(policy string) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE policy = $1 AND archived_at = 0 AND revoked_at = 0 AND version <> ''", policy)
+}
+
+// TargetsOf are the targets that a certificate is bound to, by id, whoever asks.
+func (v *View) TargetsOf(certificate string) (map[string]leafward.Target, error) {
+	all, err := selectAll(v, tableOf[leafward.Target]("target", "targets"), "WHERE id IN (SELECT target FROM installations WHERE certificate = $1)", certificate)
+	out := make(map[string]leafward.Target, len(all))
+	for _, t := range all {
+		out[t.ID] = t
+	}
+	return out, err
+}
+
+// OpenJobsOf are the open jobs of a certificate, whoever asks.
+func (v *View) OpenJobsOf(certificate string) ([]leafward.Job, error) {
+	return selectAll(v, jobs(), "WHERE certificate = $1 AND "+openJobs+" ORDER BY created_at, id", certificate)
 }

@@ -110,18 +110,22 @@ func (v *View) AgentWork(agent string, limit int) ([]leafward.Job, error) {
 
 // Jobs lists the jobs of the contract's types. Orders are parts of a root and shown only below it, with parent_id.
 func (v *View) Jobs(q leafward.Query) (leafward.List[leafward.Job], error) {
-	return list(v, listing[leafward.Job]{table: jobs(), scope: "team", by: "-created_at", fixed: "type <> ''",
+	return list(v, listing[leafward.Job]{
+		table: jobs(), scope: "team", by: "-created_at", fixed: "type <> ''",
 		sorts: map[string]string{"created_at": "created_at", "updated_at": "updated_at", "id": "id"},
-		where: map[string]string{"status": "status = ?", "type": "type = ?",
+		where: map[string]string{
+			"status": "status = ?", "type": "type = ?",
 			"certificate_id": "certificate = ? AND certificate <> ''", "agent_id": "agent = ? AND agent <> ''",
-			"batch_id": "batch = ? AND batch <> ''", "parent_id": "parent = ? AND parent <> ''", "target_id": "target = ? AND target <> ''"},
+			"batch_id": "batch = ? AND batch <> ''", "parent_id": "parent = ? AND parent <> ''", "target_id": "target = ? AND target <> ''",
+		},
 		given: givenOfJobs,
 		plain: func(_ *View, q leafward.Query) (string, []any, error) {
 			if q.Where["parent_id"] != "" {
 				return "", nil, nil
 			}
 			return "kind <> 'order'", nil, nil
-		}}, q)
+		},
+	}, q)
 }
 
 // givenOfJobs refuses a status or type that no job can have.
@@ -190,11 +194,11 @@ func (tx *Tx) Claim(c Claim) ([]leafward.Job, error) {
 		ranked AS (SELECT id, lane, row_number() OVER (PARTITION BY lane ORDER BY run_at, id) AS place FROM due)
 		UPDATE jobs SET status = 'Running', worker = `+arg(c.Worker)+`, attempt = attempt + 1, epoch = epoch + 1, waiting_for = '',
 			lease_until = $1 + `+until+`, started_at = CASE started_at WHEN 0 THEN $1 ELSE started_at END, updated_at = $1, revision = revision + 1
-		WHERE id IN (SELECT id FROM ranked WHERE place <= `+room+`) RETURNING `+jobs().list, args)
+		WHERE id IN (SELECT id FROM ranked WHERE place <= `+room+`) RETURNING `+jobs().list, args, rooms)
 }
 
-// claim runs the statement that claims and notes the attempts.
-func (tx *Tx) claim(query string, args []any) (claimed []leafward.Job, err error) {
+// claim runs the statement that claims and notes the attempts and the bounded lanes.
+func (tx *Tx) claim(query string, args []any, rooms map[string]int) (claimed []leafward.Job, err error) {
 	tx.Fail(tx.rows(func(scan func(...any) error) error {
 		var job leafward.Job
 		err := jobs().scanRow(scan, reflect.ValueOf(&job).Elem())
@@ -203,7 +207,8 @@ func (tx *Tx) claim(query string, args []any) (claimed []leafward.Job, err error
 	}, query, args...))
 	for i := range claimed {
 		tx.OpenAttempt(&claimed[i])
-		if lane := claimed[i].Lane; lane != "" {
+		lane := claimed[i].Lane
+		if _, bounded := rooms[lane]; bounded {
 			tx.Exec("INSERT INTO job_lanes (lane, claims) VALUES ($1, 1) ON CONFLICT (lane) DO UPDATE SET claims = job_lanes.claims + 1", lane)
 		}
 	}

@@ -25,9 +25,11 @@ const keysView = `(SELECT c.*, g.role AS role FROM credentials c JOIN grants g O
 
 // Keys lists API keys.
 func (v *View) Keys(q leafward.Query) (leafward.List[Key], error) {
-	return list[Key, *Key](v, listing[Key]{table: tableOf[Key]("key", keysView), scope: "team", by: "-id",
+	return list[Key, *Key](v, listing[Key]{
+		table: tableOf[Key]("key", keysView), scope: "team", by: "-id",
 		sorts: map[string]string{"id": "id", "name": "name"},
-		where: map[string]string{"name": "name = ?", "team_id": "team = ?"}}, q)
+		where: map[string]string{"name": "name = ?", "team_id": "team = ?"},
+	}, q)
 }
 
 // Key reads an API key by id or by name; a revoked one has no name any more.

@@ -4,20 +4,28 @@ import "github.com/leafward/leafward"
 
 // Profiles is how profiles are kept.
 func Profiles() Resource[leafward.Profile, *leafward.Profile] {
-	return Resource[leafward.Profile, *leafward.Profile]{prefix: "prof",
+	return Resource[leafward.Profile, *leafward.Profile]{
+		prefix:  "prof",
 		created: leafward.ProfileCreated, updated: leafward.ProfileUpdated, deleted: leafward.ProfileDeleted,
-		listing: listing[leafward.Profile]{table: tableOf[leafward.Profile]("profile", "profiles"), scope: "team", by: "name",
+		listing: listing[leafward.Profile]{
+			table: tableOf[leafward.Profile]("profile", "profiles"), scope: "team", by: "name",
 			sorts: map[string]string{"name": "name", "created_at": "created_at", "id": "id"},
-			where: map[string]string{"name": "name = ?", "team_id": "team = ?"}}}
+			where: map[string]string{"name": "name = ?", "team_id": "team = ?"},
+		},
+	}
 }
 
 // RenewalPolicies is how renewal policies are kept.
 func RenewalPolicies() Resource[leafward.RenewalPolicy, *leafward.RenewalPolicy] {
-	return Resource[leafward.RenewalPolicy, *leafward.RenewalPolicy]{prefix: "rp",
+	return Resource[leafward.RenewalPolicy, *leafward.RenewalPolicy]{
+		prefix:  "rp",
 		created: leafward.RenewalPolicyCreated, updated: leafward.RenewalPolicyUpdated, deleted: leafward.RenewalPolicyDeleted,
-		listing: listing[leafward.RenewalPolicy]{table: tableOf[leafward.RenewalPolicy]("renewal_policy", "renewal_policies"), scope: "team", by: "name",
+		listing: listing[leafward.RenewalPolicy]{
+			table: tableOf[leafward.RenewalPolicy]("renewal_policy", "renewal_policies"), scope: "team", by: "name",
 			sorts: map[string]string{"name": "name", "created_at": "created_at", "id": "id"},
-			where: map[string]string{"name": "name = ?", "team_id": "team = ?"}}}
+			where: map[string]string{"name": "name = ?", "team_id": "team = ?"},
+		},
+	}
 }
 
 // Profile reads one profile inside the actor's scope.

@@ -29,13 +29,19 @@ func references() map[string][]reference {
 	const open = "status IN ('Pending', 'AwaitingCSR', 'AwaitingApproval', 'Running')"
 	return map[string][]reference{
 		"team": {
-			{"owners", "team", ""}, {"credentials", "team", "revoked_at = 0"}, {"profiles", "team", ""}, {"renewal_policies", "team", ""},
-			{"issuers", "team", ""}, {"agents", "team", ""}, {"targets", "team", ""}, {"certificates", "team", ""},
+			{"owners", "team", ""},
+			{"credentials", "team", "revoked_at = 0"},
+			{"profiles", "team", ""},
+			{"renewal_policies", "team", ""},
+			{"issuers", "team", ""},
+			{"agents", "team", ""},
+			{"targets", "team", ""},
+			{"certificates", "team", ""},
 		},
 		"owner":          {{"certificates", "owner", ""}},
 		"profile":        {{"certificates", "profile", ""}},
 		"renewal_policy": {{"certificates", "policy", ""}},
-		"issuer":         {{"certificates", "issuer", ""}, {"versions", "issuer", ""}, {"authorities", "parent", ""}},
+		"issuer":         {{"certificates", "issuer", ""}, {"versions", "issuer", ""}},
 		"agent":          {{"targets", "agent", ""}},
 		"target":         {{"installations", "target", ""}, {"jobs", "target", open}},
 	}

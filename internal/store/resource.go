@@ -54,7 +54,7 @@ func (r Resource[T, P]) Create(ctx context.Context, db *DB, fill func(*T) error,
 		made = row
 		return r.Insert(tx, &made, fill, check)
 	})
-	return made, r.named(err)
+	return made, err
 }
 
 // Insert is Create inside a transaction.
@@ -64,6 +64,7 @@ func (r Resource[T, P]) Insert(tx *Tx, row *T, fill func(*T) error, check func(*
 	}
 	add[T, P](tx, r.listing.table, r.prefix, row)
 	tx.Record(r.created, P(row).Meta().ID, P(row).Scope(), nil)
+	tx.err = r.named(tx.err)
 	return tx.err
 }
 
@@ -71,29 +72,36 @@ func (r Resource[T, P]) Insert(tx *Tx, row *T, fill func(*T) error, check func(*
 // A change that alters nothing writes nothing.
 func (r Resource[T, P]) Update(ctx context.Context, db *DB, id, match string, change func(*T) error, check func(*Tx, *T) error) (row T, err error) {
 	err = db.Write(ctx, func(tx *Tx) error {
-		if row, err = r.Read(&tx.View, id); err != nil {
-			return err
-		}
-		if err := Match(P(&row).Meta(), match); err != nil {
-			return err
-		}
-		before := row
-		wrong := change(&row)
-		changed := r.listing.table.differ(&before, &row)
-		if len(changed) == 0 && wrong == nil {
-			return nil
-		}
-		if !tx.Actor.MayWrite(P(&before).Scope()) {
-			return notYours(r.listing.table.noun)
-		}
-		if err := r.allowed(tx, &row, wrong, check); err != nil {
-			return err
-		}
-		put[T, P](tx, r.listing.table, &row)
-		tx.Record(r.updated, id, P(&row).Scope(), leafward.Details{"changed": changed})
-		return nil
+		row, _, err = r.Change(tx, id, match, change, check)
+		return err
 	})
-	return row, r.named(err)
+	return row, err
+}
+
+// Change is Update inside a transaction; changed names the columns that got other values.
+func (r Resource[T, P]) Change(tx *Tx, id, match string, change func(*T) error, check func(*Tx, *T) error) (row T, changed []string, err error) {
+	if row, err = r.Read(&tx.View, id); err != nil {
+		return row, nil, err
+	}
+	if err := Match(P(&row).Meta(), match); err != nil {
+		return row, nil, err
+	}
+	before := row
+	wrong := change(&row)
+	changed = r.listing.table.differ(&before, &row)
+	if len(changed) == 0 && wrong == nil {
+		return row, nil, nil
+	}
+	if !tx.Actor.MayWrite(P(&before).Scope()) {
+		return row, nil, notYours(r.listing.table.noun)
+	}
+	if err := r.allowed(tx, &row, wrong, check); err != nil {
+		return row, nil, err
+	}
+	put[T, P](tx, r.listing.table, &row)
+	tx.Record(r.updated, id, P(&row).Scope(), leafward.Details{"changed": changed})
+	tx.err = r.named(tx.err)
+	return row, changed, tx.err
 }
 
 // Delete removes a row that nothing refers to.

@@ -15,11 +15,15 @@ func (db *DB) Seed(ctx context.Context) error {
 		tx.SetSetting("seeded", "yes")
 		team := leafward.Team{Row: leafward.Row{ID: leafward.DefaultTeam}, Name: "default", Slug: "default", Description: "Everything that belongs to no other team"}
 		owner := leafward.Owner{Row: leafward.Row{ID: leafward.DefaultOwner}, Team: leafward.DefaultTeam, Name: "default"}
-		profile := leafward.Profile{Row: leafward.Row{ID: leafward.ServerProfile}, Name: "server", Description: "TLS servers, 90 days",
+		profile := leafward.Profile{
+			Row: leafward.Row{ID: leafward.ServerProfile}, Name: "server", Description: "TLS servers, 90 days",
 			Keys:   []leafward.KeyRule{{Algorithm: leafward.ECDSA, MinSize: 256}, {Algorithm: leafward.RSA, MinSize: 2048}, {Algorithm: leafward.Ed25519}},
-			MaxTTL: 90 * 24 * 3600, DefaultTTL: 90 * 24 * 3600, Backdate: 300, EKUs: []string{"serverAuth"}, RequiredSANs: []string{}, Enabled: true}
-		policy := leafward.RenewalPolicy{Row: leafward.Row{ID: leafward.DefaultPolicy}, Name: "default", WindowDays: leafward.DefaultWindowDays, AutoRenew: true,
-			MaxRetries: leafward.DefaultMaxRetries, RetryInterval: leafward.DefaultRetryInterval, Thresholds: leafward.DefaultThresholds()}
+			MaxTTL: 90 * 24 * 3600, DefaultTTL: 90 * 24 * 3600, Backdate: 300, EKUs: []string{"serverAuth"}, RequiredSANs: []string{}, Enabled: true,
+		}
+		policy := leafward.RenewalPolicy{
+			Row: leafward.Row{ID: leafward.DefaultPolicy}, Name: "default", WindowDays: leafward.DefaultWindowDays, AutoRenew: true,
+			MaxRetries: leafward.DefaultMaxRetries, RetryInterval: leafward.DefaultRetryInterval, Thresholds: leafward.DefaultThresholds(),
+		}
 		add(tx, Teams().listing.table, "t", &team)
 		add(tx, Owners().listing.table, "o", &owner)
 		add(tx, Profiles().listing.table, "prof", &profile)

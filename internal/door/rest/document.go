@@ -10,7 +10,7 @@ import (
 
 // Document is the OpenAPI document of this version, indented.
 func Document(version string) ([]byte, error) {
-	r := build(Deps{Version: version, Log: slog.New(slog.DiscardHandler)})
+	r := build(Deps{Build: Build{Version: version}, Log: slog.New(slog.DiscardHandler)})
 	text, err := json.MarshalIndent(r.huma.OpenAPI(), "", "  ")
 	return append(text, '\n'), err
 }

@@ -28,7 +28,7 @@ func checkJSON(body []byte) error {
 		}
 		return invalid("body", "is not valid JSON", "check the syntax near byte "+fmt.Sprint(d.InputOffset()))
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns io.EOF itself
+	if _, err := d.Token(); err != io.EOF {
 		return invalid("body", "has something behind the JSON value", "send exactly one JSON value")
 	}
 	return nil
@@ -76,9 +76,8 @@ func checkObject(d *json.Decoder, at string, depth int) error {
 		}
 		if folded := strings.ToLower(key); seen[folded] {
 			return invalid(name, "is given more than once", "send each property once, in the case of the document")
-		} else {
-			seen[folded] = true
 		}
+		seen[strings.ToLower(key)] = true
 		if err := checkValue(d, name, depth+1); err != nil {
 			return err
 		}

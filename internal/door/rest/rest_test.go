@@ -15,6 +15,7 @@ import (
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
 	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -41,7 +42,7 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{DB: db, Auth: a, Version: "test", Log: log})))
+	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Build: rest.Build{Version: "test"}, Log: log})))
 	t.Cleanup(h.Close)
 	return h
 }
@@ -71,7 +72,7 @@ func (h house) send(t *testing.T, who, method, path, body string) (int, map[stri
 	defer res.Body.Close()
 	text, _ := io.ReadAll(res.Body)
 	var out map[string]any
-	if len(bytes.TrimSpace(text)) > 0 {
+	if len(bytes.TrimSpace(text)) > 0 && res.Header.Get("Content-Type") != "application/jsonl" {
 		if err := json.Unmarshal(text, &out); err != nil {
 			t.Fatalf("%s %s answered %q", method, path, text)
 		}

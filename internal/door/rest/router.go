@@ -99,9 +99,11 @@ func describe(info api.Info) huma.Operation {
 	}
 	common = append(common, info.Errors...)
 	slices.Sort(common)
-	op := huma.Operation{OperationID: info.ID, Method: info.Method, Path: info.Path, Tags: []string{info.Tag}, Summary: info.Summary,
+	op := huma.Operation{
+		OperationID: info.ID, Method: info.Method, Path: info.Path, Tags: []string{info.Tag}, Summary: info.Summary,
 		DefaultStatus: info.Status, MaxBodyBytes: maxBody, Errors: slices.Compact(common), RejectUnknownQueryParameters: true,
-		Metadata: map[string]any{"lax": info.Lax}}
+		Metadata: map[string]any{"lax": info.Lax},
+	}
 	if info.Role == leafward.RolePublic {
 		op.Security = []map[string][]string{}
 	} else {

@@ -4,16 +4,22 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 )
 
 // Deps are the verbs that the door leads to.
 type Deps struct {
-	DB      *store.DB
-	Auth    *auth.Service
-	Version string
-	Log     *slog.Logger
+	DB       *store.DB
+	Auth     *auth.Service
+	Settings *lifecycle.Settings
+	Plugins  []api.Plugin // built in, in the order in which they are shown
+	Checks   []Check      // what readiness means
+	Name     string       // this server, in exports
+	Build    Build
+	Log      *slog.Logger
 }
 
 // server holds the handlers.
@@ -23,9 +29,13 @@ type server struct{ Deps }
 func New(d Deps) http.Handler { return build(d) }
 
 func build(d Deps) *router {
-	r := newRouter(d.Version, d.Log)
+	r := newRouter(d.Build.Version, d.Log)
 	s := &server{d}
-	s.teams(r)
+	for _, group := range []func(*router){
+		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.apiKeys, s.audit, s.plugins,
+	} {
+		group(r)
+	}
 	r.document()
 	return r
 }

@@ -28,7 +28,8 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_seq ON events (seq) WHERE seq > 0;
 CREATE INDEX events_unnumbered ON events (at, id) WHERE seq = 0;
 CREATE INDEX events_at ON events (at, id);
-CREATE INDEX events_resource ON events (resource_type, resource_id, at, id);
+CREATE INDEX events_resource ON events (resource_id, at, id);
+CREATE INDEX events_type ON events (resource_type, at, id);
 CREATE INDEX events_action ON events (action, at, id);
 CREATE INDEX events_actor ON events (actor, at, id);
 

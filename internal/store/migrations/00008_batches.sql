@@ -29,8 +29,6 @@ CREATE TABLE idempotency (
 	key               {{text}} NOT NULL,
 	body              {{blob}} NOT NULL,
 	resource          {{text}} NOT NULL,
-	status            BIGINT NOT NULL,
-	state             {{text}} NOT NULL,
 	created_at        BIGINT NOT NULL,
 	PRIMARY KEY (identity, operation, key)
 ) {{rowless}};

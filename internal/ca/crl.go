@@ -1,0 +1,246 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Lifetimes of CRLs, in hours.
+const (
+	leafCRLHours = 24
+	rootCRLHours = 7 * 24
+)
+
+const (
+	crlPoll    = 500 * time.Millisecond // how often other replicas' revocations are looked for
+	crlPause   = 50 * time.Millisecond  // revocations that come together share a CRL
+	crlMost    = time.Second            // of a pause
+	crlLease   = time.Second            // how long others wait for a replica that publishes, should it vanish
+	crlRemoved = 500                    // rows that one transaction removes
+
+	crlPatience = 3 * time.Second // with the database, before the last known list is given
+)
+
+// Run publishes CRLs until the context ends: within a second of a revocation, and when half of a list's life is over.
+// Every replica runs it; one at a time publishes.
+func (c *CA) Run(ctx context.Context) error {
+	ctx = system(ctx)
+	told := ""
+	for {
+		changed := c.db.Changed()
+		begun := time.Now()
+		err := c.publishDue(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case err != nil && err.Error() != told:
+			told = err.Error()
+			c.log.ErrorContext(ctx, "CRLs cannot be published; the last ones stay", "error", err)
+		case err == nil && told != "":
+			told = ""
+			c.log.InfoContext(ctx, "CRLs are published again")
+		}
+		pause := min(max(3*time.Since(begun), crlPause), crlMost) // a long list leaves the machine to others
+		if !sleep(ctx, pause, nil) || !sleep(ctx, crlPoll, changed) {
+			return nil
+		}
+	}
+}
+
+// sleep waits for a while or until woken; it is false when the context ended.
+func sleep(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-woken:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// publishDue publishes every CRL that is due, unless another replica does.
+func (c *CA) publishDue(ctx context.Context) error {
+	var due []string
+	err := c.db.View(ctx, func(v *store.View) (err error) {
+		due, err = v.DueCRLs()
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	ours, err := c.lease(ctx, crlLease)
+	if err != nil || !ours {
+		return err
+	}
+	var errs []error
+	for _, id := range due {
+		if err := c.publish(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("the CRL of %s: %w", id, err))
+		}
+	}
+	_, err = c.lease(ctx, 0)
+	return errors.Join(append(errs, err)...)
+}
+
+// lease takes the right to publish for a while, or gives it back. It spares replicas the same work; that no list replaces
+// one it does not know is for PutCRL to see.
+func (c *CA) lease(ctx context.Context, hold time.Duration) (ours bool, err error) {
+	err = c.db.Write(ctx, func(tx *store.Tx) error {
+		epoch, err := tx.Lease("crl", c.holder, hold)
+		ours = epoch > 0
+		return err
+	})
+	return ours, err
+}
+
+// unpublished is what a snapshot says that the next CRL of an authority must tell.
+type unpublished struct {
+	authority *authority
+	now       time.Time
+	last      leafward.CRL // the one before; zero without one
+	seqs      []int64      // the revocations and releases that the list is made for
+	entries   []pki.Revoked
+}
+
+// publish makes the next CRL of an authority from one snapshot and replaces the last one by it. When another replica
+// was faster, nothing changes.
+func (c *CA) publish(ctx context.Context, id string) error {
+	var u unpublished
+	err := c.db.View(ctx, func(v *store.View) (err error) {
+		u, err = c.unpublished(v, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	signer, err := c.signer(u.authority)
+	if err != nil {
+		return err
+	}
+	list, err := buildCRL(u, signer)
+	if err != nil {
+		return err
+	}
+	first := u.seqs[:min(len(u.seqs), crlRemoved)]
+	done := false
+	err = c.db.Write(ctx, func(tx *store.Tx) error {
+		if done = tx.PutCRL(&list, u.last.Number); !done {
+			return tx.Err()
+		}
+		tx.Published(first)
+		tx.RecordOn(leafward.CRLPublished, "crl", id, "", leafward.Details{"number": list.Number, "entries": list.Entries, "next_update": list.NextUpdate.Format(time.RFC3339)})
+		return nil
+	})
+	if err != nil || !done {
+		return err
+	}
+	for rest := u.seqs[len(first):]; len(rest) > 0; {
+		n := min(len(rest), crlRemoved)
+		if err := c.db.Write(ctx, func(tx *store.Tx) error { tx.Published(rest[:n]); return nil }); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// unpublished reads what the next CRL tells. What was revoked and expired stays for as long as a CRL lives, and at least
+// until one that was made after the expiry has told of it (RFC 5280 §3.3).
+func (c *CA) unpublished(v *store.View, id string) (u unpublished, err error) {
+	row, err := v.Authority(id)
+	if err != nil {
+		return u, err
+	}
+	if u.authority, err = c.load(v, row); err != nil {
+		return u, err
+	}
+	if u.last, _, err = v.CRL(id, 0); err != nil {
+		return u, err
+	}
+	if u.seqs, err = v.Unpublished(id); err != nil {
+		return u, err
+	}
+	u.now = v.Now
+	ends := v.Now.Add(-time.Duration(row.CRLHours) * time.Hour)
+	if !u.last.ThisUpdate.IsZero() && u.last.ThisUpdate.Before(ends) {
+		ends = u.last.ThisUpdate
+	}
+	codes := leafward.RevocationReasons()
+	err = v.Revoked(id, 0, ends, func(serial, reason string, at time.Time) error {
+		number, ok := new(big.Int).SetString(serial, 16)
+		if !ok {
+			return fmt.Errorf("the stored serial %q is not hex", serial)
+		}
+		u.entries = append(u.entries, pki.Revoked{Serial: number, At: at, Reason: pki.Reason(codes[reason])})
+		return nil
+	})
+	return u, err
+}
+
+// buildCRL signs the list. Its number is greater than every one before it, and than those of a server that was restored
+// from an older backup.
+func buildCRL(u unpublished, signer crypto.Signer) (leafward.CRL, error) {
+	list := leafward.CRL{
+		Authority: u.authority.ID, Number: max(u.last.Number+1, u.now.UnixMicro()), Entries: len(u.entries),
+		ThisUpdate: u.now.Truncate(time.Second), RevSeq: u.last.RevSeq,
+	}
+	list.NextUpdate = list.ThisUpdate.Add(time.Duration(u.authority.CRLHours) * time.Hour)
+	if n := len(u.seqs); n > 0 {
+		list.RevSeq = max(list.RevSeq, u.seqs[n-1])
+	}
+	var err error
+	list.DER, err = pki.BuildCRL(pki.RevocationList{
+		Number: big.NewInt(list.Number), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Entries: u.entries,
+	}, u.authority.cert, signer)
+	return list, err
+}
+
+// firstCRL is the empty list that an authority begins with.
+func firstCRL(row leafward.Authority, cert *x509.Certificate, signer crypto.Signer, now time.Time) (leafward.CRL, error) {
+	return buildCRL(unpublished{authority: &authority{Authority: row, cert: cert}, now: now}, signer)
+}
+
+// CRL is the list that the authority of an authority or issuer id published last. While the database cannot be read,
+// the one that was asked for last is given.
+func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
+	known, have := c.lists.get(id)
+	list := known
+	reading, stop := context.WithTimeout(system(ctx), crlPatience)
+	defer stop()
+	err := c.db.View(reading, func(v *store.View) error {
+		row, err := locate(v, id)
+		if err != nil {
+			return err
+		}
+		number, err := v.CRLNumber(row.ID, 0)
+		if err != nil || have && number == known.Number && row.ID == known.Authority {
+			return err
+		}
+		var found bool
+		if list, found, err = v.CRL(row.ID, 0); err == nil && !found {
+			err = leafward.Errorf(leafward.Later, "ask again in a moment", "the authority %s has not published a CRL yet", row.Name)
+		}
+		return err
+	})
+	switch kind := leafward.KindOf(err); {
+	case err == nil:
+		if !have || list.Number != known.Number || list.Authority != known.Authority {
+			c.lists.put(id, list, len(list.DER))
+		}
+	case have && kind != leafward.NotFound && kind != leafward.UnsupportedType && ctx.Err() == nil:
+		return known, nil
+	}
+	return list, err
+}

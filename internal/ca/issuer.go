@@ -1,0 +1,341 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Spec says which authority a new issuer gets: a new one, or an imported one when Certificates are there.
+type Spec struct {
+	Key     pki.KeyKind
+	Subject pki.Subject
+	Life    time.Duration // zero: RootLife or IssuingLife
+	Parent  string        // id of an issuer or authority of ours; "": a root that signs itself
+
+	Certificates []*x509.Certificate // the authority's own first, then those above it
+	PrivateKey   crypto.Signer       // of the first
+}
+
+// CreateIssuer stores an issuer together with its authority. Config, Sealed and Secrets of the row are kept as they are.
+func (c *CA) CreateIssuer(ctx context.Context, row leafward.Issuer, spec Spec) (leafward.Issuer, error) {
+	if row.ID == "" {
+		row.ID = store.NewID("iss")
+	}
+	if err := c.mayCreate(ctx, row); err != nil {
+		return row, err
+	}
+	f, above, err := c.found(ctx, row.ID, spec)
+	if err != nil {
+		return row, err
+	}
+	fill := func(i *leafward.Issuer) error { *i = row; i.Authority = f.authority.ID; return nil }
+	return store.Issuers().Create(ctx, c.db, fill, func(tx *store.Tx, _ *leafward.Issuer) error {
+		made := *f
+		if err := above.store(tx, &made); err != nil {
+			return err
+		}
+		made.store(tx)
+		return tx.Err()
+	})
+}
+
+// mayCreate refuses what could not be stored anyway, before a parent signs anything for it.
+func (c *CA) mayCreate(ctx context.Context, row leafward.Issuer) error {
+	if err := row.Validate(); err != nil {
+		return err
+	}
+	return c.db.View(ctx, func(v *store.View) error {
+		taken, err := v.IssuerNamed(row.Team, row.Name)
+		if err == nil && (taken || !v.Actor.MayWrite(row.Team)) {
+			err = leafward.Errorf(leafward.Conflict, "choose another name, or change the existing one", "an issuer with the name %q exists already", row.Name)
+			if !taken {
+				err = leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "your key is for some teams, and the issuer is not of one of them")
+			}
+		}
+		return err
+	})
+}
+
+// found makes the authority. What is above it is stored together with it.
+func (c *CA) found(ctx context.Context, issuer string, spec Spec) (*founded, ancestry, error) {
+	var now time.Time
+	if err := c.db.View(ctx, func(v *store.View) error { now = v.Now; return nil }); err != nil {
+		return nil, ancestry{}, err
+	}
+	switch {
+	case len(spec.Certificates) > 0:
+		return c.adopt(issuer, spec, now)
+	case spec.Parent == "":
+		life := spec.Life
+		if life == 0 {
+			life = RootLife
+		}
+		f, err := c.root(issuer, spec.Key, spec.Subject, life, now)
+		return f, ancestry{}, err
+	}
+	key, err := pki.GenerateKey(spec.Key)
+	if err != nil {
+		return nil, ancestry{}, err
+	}
+	f, err := c.begin(issuer, spec.Subject.CommonName, key)
+	if err != nil {
+		return nil, ancestry{}, err
+	}
+	parent, err := c.open(ctx, spec.Parent)
+	if err != nil {
+		return nil, ancestry{}, wrongParent(err)
+	}
+	if parent.cert.MaxPathLenZero {
+		return nil, ancestry{}, wrongParent(leafward.Errorf(leafward.Invalid, "", "the authority %s may have none below it (path length 0)", parent.Name))
+	}
+	life := spec.Life
+	if life == 0 {
+		life = IssuingLife
+	}
+	issued, err := c.Issue(ctx, orderBelow(parent.ID, f, spec.Subject, life))
+	if err != nil {
+		return nil, ancestry{}, err
+	}
+	return f, ancestry{signer: parent.ID, serial: issued.Serial}, f.certify("issued", parent.ID, issued.Certificate, now)
+}
+
+func wrongParent(err error) error {
+	if kind := leafward.KindOf(err); kind != leafward.NotFound && kind != leafward.UnsupportedType && kind != leafward.Invalid {
+		return err
+	}
+	var p leafward.Problems
+	p.Add("parent_issuer_id", "cannot sign an authority: "+err.Error(), "name an issuer of type GenericCA that is a root, or leave it out to make a root")
+	return p.Err()
+}
+
+// ancestry is what stands above a new authority.
+type ancestry struct {
+	signer, serial string              // the parent of ours that signed it, and the reservation there
+	certs          []*x509.Certificate // foreign certificates above an imported one, in order
+}
+
+// store marks the parent's serial, or stores the foreign authorities that are not known yet and links them.
+func (n ancestry) store(tx *store.Tx, f *founded) error {
+	if n.serial != "" {
+		return MarkIssued(tx, n.signer, n.serial)
+	}
+	signer := ""
+	for i := len(n.certs) - 1; i >= 0; i-- {
+		id, err := foreign(tx, n.certs[i], signer)
+		if err != nil {
+			return err
+		}
+		signer = id
+	}
+	if len(n.certs) > 0 {
+		f.authority.Parent, f.certificate.Signer = signer, signer
+	}
+	return tx.Err()
+}
+
+// foreign finds the authority of a certificate, or stores it as somebody else's.
+func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error) {
+	a, found, err := tx.AuthorityOf(hex.EncodeToString(cert.SubjectKeyId), cert.RawSubject)
+	if err != nil || found {
+		return a.ID, err
+	}
+	kind, err := pki.KindOf(cert.PublicKey)
+	if err != nil {
+		return "", err
+	}
+	spki, err := pki.SPKISHA256(cert.PublicKey)
+	if err != nil {
+		return "", err
+	}
+	a = leafward.Authority{
+		Row: leafward.Row{ID: store.NewID("ca")}, Name: label(cert), Subject: cert.RawSubject, SKI: hex.EncodeToString(cert.SubjectKeyId), Algorithm: kind.Algorithm, Size: kind.Size,
+		Custody: custodyExternal, State: leafward.AuthorityActive, Parent: signer, NotAfter: cert.NotAfter,
+	}
+	key, found, err := tx.KeyPairOf(spki)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		key = leafward.Key{SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: custodyUnknown, Holder: a.ID, Retrieval: "never"}
+		tx.AddKeyPair(&key)
+	}
+	if signer == "" && string(cert.RawIssuer) == string(cert.RawSubject) {
+		signer = a.ID
+	}
+	row := caCertificate(a.ID, signer, "imported", cert)
+	a.Key, a.Certificate = key.ID, row.ID
+	tx.AddAuthority(&a)
+	tx.AddCACertificate(&row)
+	return a.ID, tx.Err()
+}
+
+// custodyUnknown is the custody of a key that somebody else holds.
+const custodyUnknown leafward.KeyCustody = "unknown"
+
+// label is what people call the subject of a CA certificate.
+func label(cert *x509.Certificate) string {
+	if cert.Subject.CommonName != "" {
+		return cert.Subject.CommonName
+	}
+	return cert.Subject.String()
+}
+
+// adopt takes over an authority that was made elsewhere. Everything wrong with it is told at once.
+func (c *CA) adopt(issuer string, spec Spec, now time.Time) (*founded, ancestry, error) {
+	own := spec.Certificates[0]
+	if err := adoptable(own, spec.PrivateKey, now); err != nil {
+		return nil, ancestry{}, err
+	}
+	f, err := c.begin(issuer, label(own), spec.PrivateKey)
+	if err != nil {
+		return nil, ancestry{}, err
+	}
+	signer := ""
+	if len(spec.Certificates) == 1 && own.CheckSignatureFrom(own) == nil {
+		signer = f.authority.ID
+		f.serial = leafward.Serial{Authority: signer, Serial: pki.SerialHex(own.SerialNumber), State: leafward.SerialImported, Name: label(own), Subject: signer, NotBefore: own.NotBefore, NotAfter: own.NotAfter}
+	}
+	return f, ancestry{certs: spec.Certificates[1:]}, f.certify("imported", signer, own.Raw, now)
+}
+
+func adoptable(own *x509.Certificate, key crypto.Signer, now time.Time) error {
+	const certificate = "certificate_pem"
+	var p leafward.Problems
+	p.Check(own.IsCA && own.BasicConstraintsValid, certificate, "is not the certificate of an authority (CA:TRUE)", "give the certificate of a CA")
+	const usage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	p.Check(own.KeyUsage&usage == usage, certificate, "does not allow signing certificates and CRLs (keyCertSign, cRLSign)", "have the CA above issue it with both")
+	p.Check(!now.Before(own.NotBefore) && now.Before(own.NotAfter), certificate, fmt.Sprintf("is valid from %s to %s, not now", own.NotBefore.Format(time.RFC3339), own.NotAfter.Format(time.RFC3339)), "give one that is valid")
+	p.Check(len(own.SubjectKeyId) > 0, certificate, "has no subject key identifier (RFC 5280 §4.2.1.2)", "have the CA above issue it with one")
+	if err := pki.CheckPublicKey(own.PublicKey); err != nil {
+		p.Add(certificate, "has a key that is not used here: "+err.Error(), "use ECDSA P-256 or P-384, Ed25519, or RSA from 2048 bits")
+	}
+	public, ok := own.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	p.Check(ok && public.Equal(key.Public()), "private_key_pem", "is not the key of the certificate", "give the key that belongs to the first certificate")
+	return p.Err()
+}
+
+// DeleteIssuer removes an issuer that no certificate uses and no authority stands below. Its authority signs no more
+// certificates, but CRLs and OCSP responses to its end.
+func (c *CA) DeleteIssuer(ctx context.Context, id, match string) error {
+	return store.Issuers().Delete(ctx, c.db, id, match, func(tx *store.Tx, row *leafward.Issuer) error {
+		a, found, err := tx.FindAuthority(row.Authority)
+		if err != nil || !found {
+			return err
+		}
+		children, err := tx.AuthoritiesBelow(a.ID)
+		if err != nil {
+			return err
+		}
+		for _, child := range children {
+			if child.State == leafward.AuthorityActive {
+				return leafward.Errorf(leafward.Conflict, "remove the issuers below it first", "the authority of issuer %s still has %s below it", id, child.Name)
+			}
+		}
+		a.State = leafward.AuthorityRetiring
+		tx.PutAuthority(&a)
+		return nil
+	})
+}
+
+// Test finds out whether an authority can sign: its key opens and makes a signature that its certificate verifies, its
+// chain holds, it is valid, a leaf that it would sign passes every lint, and its CRL is fresh. It signs no certificate.
+func (c *CA) Test(ctx context.Context, id string) error {
+	a, err := c.open(ctx, id)
+	if err != nil {
+		return err
+	}
+	signer, err := c.signer(a)
+	if err != nil {
+		return err
+	}
+	if err := proveKey(signer); err != nil {
+		return leafward.Errorf(leafward.Internal, "restore the key from a backup", "the key of authority %s does not sign: %v", a.Name, err)
+	}
+	now, crl, err := c.freshness(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
+		return leafward.Errorf(leafward.Conflict, "make another issuer", "the authority %s is valid from %s to %s, not now", a.Name, a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339))
+	}
+	if err := c.proveChain(ctx, a, now); err != nil {
+		return err
+	}
+	leaf, err := pki.GenerateKey(pki.KeyKind{Algorithm: pki.ECDSA, Size: 256})
+	if err != nil {
+		return err
+	}
+	trial := Order{Subject: pki.Subject{CommonName: "test"}, Names: pki.Names{DNS: []string{"test.invalid"}}, PublicKey: leaf.Public(), EKUs: []string{pki.ServerAuth}, TTL: time.Hour, CutToIssuer: true}
+	if err := c.draft(&token{authority: a}, trial, now); err != nil {
+		return err
+	}
+	if !now.Before(crl.NextUpdate) {
+		return leafward.Errorf(leafward.Later, "see why it is not published in the server's log", "the CRL of authority %s is out of date since %s", a.Name, crl.NextUpdate.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// proveKey makes a signature over a certification request, which proves the key and gives nobody anything.
+func proveKey(signer crypto.Signer) error {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, signer)
+	if err != nil {
+		return err
+	}
+	request, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		return err
+	}
+	return request.CheckSignature()
+}
+
+func (c *CA) freshness(ctx context.Context, id string) (now time.Time, crl leafward.CRL, err error) {
+	err = c.db.View(ctx, func(v *store.View) error {
+		now = v.Now
+		crl, _, err = v.CRL(id, 0)
+		return err
+	})
+	return now, crl, err
+}
+
+// proveChain verifies the authority's certificate up to the last that is known above it.
+func (c *CA) proveChain(ctx context.Context, a *authority, now time.Time) error {
+	var above []*x509.Certificate
+	err := c.db.View(ctx, func(v *store.View) error {
+		for row := a.Authority; row.Parent != "" && len(above) < pki.MaxChain; {
+			parent, err := v.Authority(row.Parent)
+			if err != nil {
+				return err
+			}
+			certificate, err := v.CACertificate(parent.Certificate)
+			if err != nil {
+				return err
+			}
+			cert, err := c.certificate(certificate)
+			if err != nil {
+				return err
+			}
+			above, row = append(above, cert), parent
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	last := a.cert
+	if len(above) > 0 {
+		last = above[len(above)-1]
+	}
+	if _, err := pki.VerifyChain(a.cert, above, []*x509.Certificate{last}, now); err != nil {
+		return leafward.Errorf(leafward.Conflict, "have the CA above issue its certificate anew", "the chain of authority %s does not hold: %v", a.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"sync"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/pki/ocsp"
+	"github.com/leafward/leafward/internal/store"
+)
+
+const (
+	answerLife  = 12 * time.Hour // from thisUpdate to nextUpdate
+	answerReuse = time.Hour      // how long a signed answer is given again
+	lookAgain   = time.Second    // between two looks for authorities that were not known
+)
+
+// Answer is an OCSP response in DER.
+type Answer struct {
+	DER        []byte
+	Code       ocsp.Code
+	NextUpdate time.Time     // zero when Code is not Successful
+	MaxAge     time.Duration // how long others may keep it: nothing for answers with a nonce, about unknown serials, and errors
+}
+
+// answer is a signed response that may be given again while what it says holds.
+type answer struct {
+	fact       fact
+	responder  string
+	thisUpdate time.Time
+	nextUpdate time.Time
+	der        []byte
+}
+
+// fact is what the table of serials says.
+type fact struct {
+	status ocsp.Status
+	at     int64 // of the revocation, Unix seconds
+	reason string
+}
+
+// factOf is what a serial is to others. One that is reserved is unknown: its certificate does not exist yet.
+func factOf(s leafward.Serial, found bool) fact {
+	switch {
+	case !found || s.State == leafward.SerialReserved:
+		return fact{status: ocsp.Unknown}
+	case !s.RevokedAt.IsZero():
+		return fact{status: ocsp.Revoked, at: s.RevokedAt.Unix(), reason: s.Reason}
+	case s.State == leafward.SerialAbandoned:
+		return fact{status: ocsp.Revoked, at: s.CreatedAt.Unix(), reason: leafward.Unspecified}
+	}
+	return fact{status: ocsp.Good}
+}
+
+// Respond answers an OCSP request (RFC 6960) that came for the authority of an authority or issuer id. Which authority
+// answers is decided by the issuer's name and key in the request. The error says that the id is unknown or not of this
+// server; everything else that goes wrong is told in the answer.
+func (c *CA) Respond(ctx context.Context, id string, request []byte) (Answer, error) {
+	ctx = system(ctx)
+	parsed, wrong := ocsp.ParseRequest(request)
+	q := question{request: parsed, key: string(request)}
+	err := c.db.View(ctx, func(v *store.View) error {
+		if _, err := locate(v, id); err != nil || wrong != nil {
+			return err
+		}
+		return c.look(v, &q)
+	})
+	switch kind := leafward.KindOf(err); {
+	case kind == leafward.NotFound || kind == leafward.UnsupportedType:
+		return Answer{}, err
+	case errors.Is(wrong, ocsp.ErrHash):
+		return failure(ocsp.Unauthorized), nil
+	case wrong != nil:
+		return failure(ocsp.MalformedRequest), nil
+	case err == nil && q.authority == "":
+		return failure(ocsp.Unauthorized), nil
+	case err == nil:
+		var a Answer
+		if a, err = c.answer(ctx, q); err == nil {
+			return a, nil
+		}
+	}
+	if errors.Is(err, errEnded) {
+		return failure(ocsp.Unauthorized), nil
+	}
+	if ctx.Err() == nil {
+		c.log.ErrorContext(ctx, "an OCSP request was answered tryLater", "error", err)
+	}
+	return failure(ocsp.TryLater), nil
+}
+
+// RespondSerial is Respond for a bare serial number of the authority, in hex with or without leading zeros.
+func (c *CA) RespondSerial(ctx context.Context, id, serial string) (Answer, error) {
+	number, err := pki.ParseSerialHex(serial)
+	if err != nil {
+		var p leafward.Problems
+		p.Add("serial", err.Error(), "write the serial number in hex")
+		return Answer{}, p.Err()
+	}
+	a, err := c.open(system(ctx), id)
+	if err != nil {
+		return Answer{}, err
+	}
+	request, err := requestFor(a.cert, number)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.Respond(ctx, id, request)
+}
+
+func requestFor(issuer *x509.Certificate, serial *big.Int) ([]byte, error) {
+	id, err := ocsp.NewCertID(crypto.SHA1, issuer, serial)
+	if err != nil {
+		return nil, err
+	}
+	return ocsp.EncodeRequest([]ocsp.CertID{id}, nil)
+}
+
+func failure(code ocsp.Code) Answer { return Answer{DER: ocsp.ErrorResponse(code), Code: code} }
+
+// question is a request with what the database says about it.
+type question struct {
+	request   ocsp.Request
+	key       string // the request's octets
+	now       time.Time
+	authority string // "" when it is not about one authority of ours
+	facts     []fact
+}
+
+// look finds the authority and reads the serials, in one snapshot.
+func (c *CA) look(v *store.View, q *question) error {
+	q.now = v.Now
+	for i, cert := range q.request.Certs {
+		authority, err := c.directory.find(c, v, cert)
+		if err != nil {
+			return err
+		}
+		if authority == "" || i > 0 && authority != q.authority {
+			q.authority = ""
+			return nil
+		}
+		q.authority = authority
+		s, found, err := v.Serial(authority, pki.SerialHex(cert.Serial))
+		if err != nil {
+			return err
+		}
+		q.facts = append(q.facts, factOf(s, found))
+	}
+	return nil
+}
+
+// answer signs the response, or gives the one again that was signed for the same facts.
+func (c *CA) answer(ctx context.Context, q question) (Answer, error) {
+	r, err := c.responder(ctx, q.authority, q.now)
+	if err != nil {
+		return Answer{}, err
+	}
+	keep := len(q.facts) == 1 && len(q.request.Nonce) == 0 && q.facts[0].status != ocsp.Unknown
+	if keep {
+		known, ok := c.answers.get(q.key)
+		if ok && known.fact == q.facts[0] && known.responder == r.serial && !q.now.Before(known.thisUpdate) && q.now.Before(known.thisUpdate.Add(answerReuse)) && q.now.Before(known.nextUpdate) {
+			return known.kept(q.now), nil
+		}
+	}
+	made := answer{fact: q.facts[0], responder: r.serial, thisUpdate: q.now.Truncate(time.Second)}
+	made.nextUpdate = made.thisUpdate.Add(answerLife)
+	if made.nextUpdate.After(r.cert.NotAfter) {
+		made.nextUpdate = r.cert.NotAfter
+	}
+	template := ocsp.ResponseTemplate{Responder: r.cert, ProducedAt: q.now, Nonce: q.request.Nonce}
+	codes := leafward.RevocationReasons()
+	for i, f := range q.facts {
+		single := ocsp.Single{ID: q.request.Certs[i], Status: f.status, ThisUpdate: made.thisUpdate, NextUpdate: made.nextUpdate}
+		if f.status == ocsp.Revoked {
+			single.RevokedAt, single.Reason = time.Unix(f.at, 0), pki.Reason(codes[f.reason])
+		}
+		template.Singles = append(template.Singles, single)
+	}
+	if made.der, err = template.Sign(r.signer); err != nil {
+		return Answer{}, err
+	}
+	if !keep {
+		return Answer{DER: made.der, NextUpdate: made.nextUpdate}, nil
+	}
+	c.answers.put(q.key, made, len(made.der))
+	return made.kept(q.now), nil
+}
+
+// maxAge bounds how long a cache between us and a client may hide a revocation.
+const maxAge = 5 * time.Minute
+
+// kept is the answer for a client that may keep it.
+func (a answer) kept(now time.Time) Answer {
+	return Answer{DER: a.der, NextUpdate: a.nextUpdate, MaxAge: max(0, min(maxAge, a.nextUpdate.Sub(now)))}
+}
+
+// directory knows the authorities of our own by the hashes of OCSP requests. An authority never changes its name or
+// key, so that what is known stays true.
+type directory struct {
+	mu     sync.Mutex
+	known  map[string]string // hash of the name and of the key → authority
+	looked time.Time
+}
+
+// find gives the authority that issued a certificate, "" when none of ours did.
+func (d *directory) find(c *CA, v *store.View, cert ocsp.CertID) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := string(cert.NameHash) + string(cert.KeyHash)
+	if id, ok := d.known[key]; ok || time.Since(d.looked) < lookAgain {
+		return id, nil
+	}
+	all, err := v.Authorities()
+	if err != nil {
+		return "", err
+	}
+	known := make(map[string]string)
+	for _, row := range all {
+		if row.Custody != custodyLocal || row.Certificate == "" {
+			continue
+		}
+		own, err := v.CACertificate(row.Certificate)
+		if err != nil {
+			return "", err
+		}
+		issuer, err := c.certificate(own)
+		if err != nil {
+			return "", err
+		}
+		for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+			name, public, err := ocsp.IssuerHashes(hash, issuer)
+			if err != nil {
+				return "", err
+			}
+			known[string(name)+string(public)] = row.ID
+		}
+	}
+	d.known, d.looked = known, time.Now()
+	return known[key], nil
+}
+
+// RespondPath is Respond for a request in the path of a GET, as it came over the wire and not cleaned (RFC 6960
+// appendix A.1).
+func (c *CA) RespondPath(ctx context.Context, id, escaped string) (Answer, error) {
+	request, err := ocsp.FromPath(escaped)
+	if err != nil {
+		request = nil // malformed, once the id is known to be ours
+	}
+	return c.Respond(ctx, id, request)
+}

@@ -1,0 +1,45 @@
+package rest
+
+import (
+	"context"
+	"io"
+
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/store"
+)
+
+func (s *server) audit(r *router) {
+	bind(r, api.ListAuditEvents, func(ctx context.Context, in api.ListAuditEventsInput) (out api.Page[api.AuditEvent], err error) {
+		q := in.Query(map[string]string{"actor": in.Actor, "action": in.Action, "resource_type": in.ResourceType, "resource_id": in.ResourceID, "from": in.From, "to": in.To})
+		err = s.DB.View(ctx, func(v *store.View) error {
+			page, err := v.Events(q)
+			out = api.PageOf(page, api.AuditEventOf)
+			return err
+		})
+		return out, err
+	})
+	bind(r, api.GetAuditEvent, func(ctx context.Context, in api.EventID) (out api.AuditEvent, err error) {
+		err = s.DB.View(ctx, func(v *store.View) error {
+			event, err := v.Event(in.ID)
+			out = api.AuditEventOf(&event)
+			return err
+		})
+		return out, err
+	})
+	stream(r, api.ExportAudit, "application/jsonl", func(ctx context.Context, in api.ExportAuditInput, w io.Writer) error {
+		return s.DB.ExportEvents(ctx, w, s.Name, in.First)
+	})
+}
+
+func (s *server) plugins(r *router) {
+	bind(r, api.ListPlugins, func(_ context.Context, in api.ListPluginsInput) (api.Plugins, error) {
+		out := api.Plugins{Data: []api.Plugin{}}
+		for _, p := range s.Plugins {
+			if in.Kind == "" || in.Kind == p.Kind {
+				out.Data = append(out.Data, p)
+			}
+		}
+		out.Total = int64(len(out.Data))
+		return out, nil
+	})
+}

@@ -1,0 +1,139 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// mend makes jobs due again whose worker vanished and fails those whose deadline passed. Every replica does it: each
+// job is looked at again in the transaction that changes it. Work that runs in this process has not vanished, however
+// far the clock moved.
+func (e *Engine) mend(ctx context.Context) {
+	e.mu.Lock()
+	own := slices.Sorted(maps.Keys(e.running))
+	e.mu.Unlock()
+	var ids []string
+	err := e.db.View(ctx, func(v *store.View) error {
+		lost, err := v.LostJobs(maxMend, own...)
+		if err != nil {
+			return err
+		}
+		lateOnes, err := v.LateJobs(maxMend)
+		for _, j := range append(lost, lateOnes...) {
+			if !slices.Contains(ids, j.ID) {
+				ids = append(ids, j.ID)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		e.note(ctx, err)
+		return
+	}
+	for _, id := range ids {
+		err := e.db.Write(ctx, func(tx *store.Tx) error { return e.repair(tx, id) })
+		switch {
+		case err == nil:
+			e.log.WarnContext(ctx, "a job's worker vanished or its deadline passed", "job", id)
+		case !errors.Is(err, errNothing) && ctx.Err() == nil:
+			e.log.ErrorContext(ctx, "a lost or late job cannot be dealt with", "job", id, "error", err)
+		}
+	}
+}
+
+// repair deals with one job that is lost or late.
+func (e *Engine) repair(tx *store.Tx, id string) error {
+	j, found, err := tx.JobOfAny(id)
+	if err != nil {
+		return err
+	}
+	held := j.Status == leafward.JobRunning && j.LeaseUntil.After(tx.Now)
+	switch {
+	case !found || !j.Status.Open() || held:
+		return errNothing
+	case late(tx, &j):
+		return e.expire(tx, &j)
+	case j.Status == leafward.JobRunning && !j.LeaseUntil.IsZero():
+		return e.rescue(tx, &j)
+	}
+	return errNothing
+}
+
+// rescue makes a job whose lease ended due again; the attempt stays counted.
+func (e *Engine) rescue(tx *store.Tx, j *leafward.Job) error {
+	reason := vanished(j)
+	tx.CloseAttempt(j, "lost", reason)
+	by, err := tx.CancelRequested(j.ID)
+	switch {
+	case err != nil:
+		return err
+	case by != "":
+		return e.end(tx, j, leafward.JobCancelled, cancelledBy(by))
+	case j.Attempt >= j.MaxAttempts:
+		return e.end(tx, j, leafward.JobFailed, reason)
+	}
+	j.LastError = reason
+	return e.pending(tx, j, leafward.JobPending, 0, "")
+}
+
+// expire fails a job whose deadline passed, and says what it waited for. A root fails with its children; a child that
+// is being worked may still end its attempt.
+func (e *Engine) expire(tx *store.Tx, j *leafward.Job) error {
+	if j.Kind == leafward.RootJob {
+		children, err := tx.Children(j.ID)
+		if err != nil {
+			return err
+		}
+		open := slices.DeleteFunc(children, func(c leafward.Job) bool { return !c.Status.Open() })
+		if len(open) > 0 {
+			return e.expireBelow(tx, j, open)
+		}
+	}
+	return e.end(tx, j, leafward.JobFailed, overdue(j))
+}
+
+// expireBelow fails the open children of a root whose deadline passed.
+func (e *Engine) expireBelow(tx *store.Tx, root *leafward.Job, open []leafward.Job) error {
+	changed := false
+	for _, c := range open {
+		child, _, err := tx.JobOfAny(c.ID) // what ended another child may have changed this one
+		switch {
+		case err != nil:
+			return err
+		case !child.Status.Open():
+		case child.LeaseUntil.After(tx.Now):
+			if child.Deadline.IsZero() || child.Deadline.After(root.Deadline) {
+				child.Deadline, changed = root.Deadline, true
+				tx.PutJob(&child)
+			}
+		default:
+			changed = true
+			if err := e.end(tx, &child, leafward.JobFailed, overdue(&child)); err != nil {
+				return err
+			}
+		}
+	}
+	if !changed {
+		return errNothing
+	}
+	return tx.Err()
+}
+
+func vanished(j *leafward.Job) string { return "the worker vanished: " + j.Worker }
+
+// overdue says why a job whose deadline passed did not end before.
+func overdue(j *leafward.Job) string {
+	reason := "the deadline passed"
+	if j.WaitingFor != "" {
+		reason += " while it waited for " + j.WaitingFor
+	}
+	if j.LastError != "" {
+		reason += "; the last attempt failed: " + j.LastError
+	}
+	return reason
+}

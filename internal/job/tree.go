@@ -1,0 +1,121 @@
+package job
+
+import (
+	"fmt"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// settle computes the root above a job that changed, and ends it with its last child. It always writes the root, so
+// that of two children that end at once one transaction runs again and sees the other.
+func (e *Engine) settle(tx *store.Tx, parent string) error {
+	root, children, err := family(tx, parent)
+	if err != nil || root == nil {
+		return err
+	}
+	by, err := tx.CancelRequested(root.ID)
+	if err != nil {
+		return err
+	}
+	display(root, children)
+	if status, reason := verdict(children, by); status != "" {
+		return e.end(tx, root, status, reason)
+	}
+	tx.PutJob(root)
+	return tx.Err()
+}
+
+// show is settle where a job was begun or added, which ends nothing.
+func show(tx *store.Tx, parent string) error {
+	root, children, err := family(tx, parent)
+	if err != nil || root == nil {
+		return err
+	}
+	display(root, children)
+	tx.PutJob(root)
+	return tx.Err()
+}
+
+// family reads an open root and its children; the root is nil when the parent is none.
+func family(tx *store.Tx, parent string) (*leafward.Job, []leafward.Job, error) {
+	if parent == "" {
+		return nil, nil, nil
+	}
+	root, found, err := tx.JobOfAny(parent)
+	if err != nil || !found || root.Kind != leafward.RootJob || !root.Status.Open() {
+		return nil, nil, err
+	}
+	children, err := tx.Children(parent)
+	return &root, children, err
+}
+
+// verdict is what children that have all ended make of their root, "" while one is open or there is none.
+func verdict(children []leafward.Job, cancelledBy string) (status leafward.JobStatus, reason string) {
+	var failed, cancelled []string
+	for _, c := range children {
+		switch {
+		case c.Status.Open():
+			return "", ""
+		case c.Status == leafward.JobFailed:
+			failed = append(failed, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError))
+		case c.Status == leafward.JobCancelled:
+			cancelled = append(cancelled, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError))
+		}
+	}
+	switch {
+	case len(children) == 0:
+		return "", ""
+	case len(failed) > 0:
+		return leafward.JobFailed, several(failed)
+	case cancelledBy != "":
+		return leafward.JobCancelled, "cancelled by " + cancelledBy
+	case len(cancelled) > 0:
+		return leafward.JobCancelled, several(cancelled)
+	}
+	return leafward.JobCompleted, ""
+}
+
+// several is the first of some reasons and how many more there are.
+func several(reasons []string) string {
+	if more := len(reasons) - 1; more > 0 {
+		return fmt.Sprintf("%s (and %d more)", clip(reasons[0], MaxText-64), more)
+	}
+	return reasons[0]
+}
+
+// display shows in an open root how its children stand: Running once something began, before that the state of its
+// first unfinished child; what is waited for, the last error and the next attempt are those of the first that has one.
+func display(root *leafward.Job, children []leafward.Job) {
+	if len(children) == 0 {
+		return
+	}
+	var first *leafward.Job
+	begun := false
+	root.WaitingFor, root.LastError, root.Attempt = "", "", 0
+	for i := range children {
+		c := &children[i]
+		root.Attempt = max(root.Attempt, c.Attempt)
+		begun = begun || c.Status == leafward.JobRunning || c.Status == leafward.JobCompleted || c.Attempt > 0
+		if !c.StartedAt.IsZero() && (root.StartedAt.IsZero() || c.StartedAt.Before(root.StartedAt)) {
+			root.StartedAt = c.StartedAt
+		}
+		if !c.Status.Open() {
+			continue
+		}
+		if first == nil || c.RunAt.Before(root.RunAt) {
+			root.RunAt = c.RunAt
+		}
+		if first == nil {
+			first = c
+		}
+		root.WaitingFor = fallback(root.WaitingFor, c.WaitingFor)
+		root.LastError = fallback(root.LastError, c.LastError)
+	}
+	if first != nil {
+		root.Status = first.Status
+	}
+	if begun {
+		root.Status = leafward.JobRunning
+	}
+}

@@ -1,0 +1,196 @@
+package lifecycle
+
+import (
+	"slices"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Slots of keys that no agent holds.
+const (
+	clientSlot = "client"
+	serverSlot = "server"
+)
+
+// How long an order or a deployment may wait for somebody.
+const (
+	firstWait   = 30 * 24 * time.Hour // of a first certificate
+	renewalWait = 24 * time.Hour      // of a renewal, at least; else until the certificate ends
+)
+
+// start says why a root is opened and for what.
+type start struct {
+	typ    leafward.JobType
+	slots  []string // only these; nil: all
+	csr    []byte   // DER, of the caller
+	batch  string
+	result string // checkpoint of the root: what to do once it is completed
+}
+
+// begin opens the root job of a certificate, with an order for each slot, and marks the certificate.
+// The caller writes the certificate afterwards. At most one root is open for a certificate.
+func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafward.Job, err error) {
+	targets, err := tx.TargetsOf(c.ID)
+	if err != nil {
+		return root, err
+	}
+	root = leafward.Job{
+		Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID,
+		Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RunAt: tx.Now, Checkpoint: s.result,
+	}
+	added, err := job.Enqueue(tx, &root)
+	if err != nil {
+		return root, err
+	}
+	if !added {
+		return root, leafward.Errorf(leafward.Conflict, "wait for it, or cancel it: `leafward job get "+root.ID+"`", "the certificate %s is being issued or renewed already", c.Name)
+	}
+	slots := s.slots
+	if slots == nil {
+		slots = slotsOf(c, targets)
+	}
+	for _, slot := range slots {
+		if err := order(tx, c, a, s, &root, slot); err != nil {
+			return root, err
+		}
+	}
+	c.Begin(root.ID)
+	return root, nil
+}
+
+// slotsOf are the holders of the certificate's keys: each agent of its targets, else the server or the caller.
+func slotsOf(c *leafward.Certificate, targets map[string]leafward.Target) []string {
+	switch c.KeySource {
+	case leafward.ServerKey:
+		return []string{serverSlot}
+	case leafward.ClientKey:
+		return []string{clientSlot}
+	}
+	var agents []string
+	for _, t := range targets {
+		if !slices.Contains(agents, t.Agent) {
+			agents = append(agents, t.Agent)
+		}
+	}
+	slices.Sort(agents)
+	if len(agents) == 0 {
+		return []string{clientSlot}
+	}
+	return agents
+}
+
+// order adds the order of one slot below the root.
+func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafward.Job, slot string) error {
+	j := leafward.Job{
+		Kind: leafward.OrderJob, Type: s.typ, Subject: c.ID + "/" + slot, Team: c.Team, Parent: root.ID, Batch: s.batch, Certificate: c.ID,
+		Lane: "issuer/" + c.Issuer, Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RetryMax: a.policy.RetryInterval,
+		RunAt: tx.Now, Deadline: deadline(c, tx.Now),
+	}
+	csr := s.csr
+	switch {
+	case slot == serverSlot:
+	case slot == clientSlot:
+		if csr == nil && c.ReuseKey {
+			old, err := lastCSR(tx, c.ID, slot)
+			if err != nil {
+				return err
+			}
+			csr = old
+		}
+		if csr == nil {
+			j.Status = leafward.JobAwaitingCSR
+			j.WaitingFor = "a CSR: POST /api/v1/certificates/" + c.ID + "/csr, or bind a target, or ask for key_source server"
+		}
+	default:
+		j.Agent, j.Status, j.WaitingFor = slot, leafward.JobAwaitingCSR, "the agent "+slot
+	}
+	if _, err := job.Enqueue(tx, &j); err != nil {
+		return err
+	}
+	if csr != nil {
+		tx.AddRequest(&leafward.Request{Certificate: c.ID, Job: j.ID, Slot: slot, CSR: csr, State: leafward.RequestOpen})
+	}
+	return tx.Err()
+}
+
+// deadline is when an order or deployment that still waits has failed.
+func deadline(c *leafward.Certificate, now time.Time) time.Time {
+	if c.Version == "" {
+		return now.Add(firstWait)
+	}
+	if least := now.Add(renewalWait); c.NotAfter.Before(least) {
+		return least
+	}
+	return c.NotAfter
+}
+
+// lastCSR is the CSR that the slot's current version was signed from, nil without one.
+func lastCSR(tx *store.Tx, certificate, slot string) ([]byte, error) {
+	current, err := tx.CurrentVersions(certificate)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range current {
+		if v.Slot == slot {
+			r, found, err := tx.Request(v.Request)
+			if err != nil || !found {
+				return nil, err
+			}
+			return r.CSR, nil
+		}
+	}
+	return nil, nil
+}
+
+// install makes the version the desired one of the installations that its slot serves, and adds their deployments below
+// the parent ("" for one of its own).
+func install(tx *store.Tx, c *leafward.Certificate, v *leafward.Version, policy *leafward.RenewalPolicy, parent, batch string) ([]leafward.Job, error) {
+	installations, err := tx.Installations(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := tx.TargetsOf(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []leafward.Job
+	for _, i := range installations {
+		t := targets[i.Target]
+		if v.Slot != serverSlot && t.Agent != v.Slot || i.Pinned && parent != "" {
+			continue
+		}
+		i.Desired, i.LastError = v.ID, ""
+		tx.PutInstallation(&i)
+		j, err := deployment(tx, c, &i, &t, policy, parent, batch)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, tx.Err()
+}
+
+// deployment adds the job that brings an installation's desired version to its target.
+func deployment(tx *store.Tx, c *leafward.Certificate, i *leafward.Installation, t *leafward.Target, policy *leafward.RenewalPolicy, parent, batch string) (leafward.Job, error) {
+	j := leafward.Job{
+		Kind: leafward.DeployJob, Type: leafward.Deployment, Subject: i.ID, Team: c.Team, Parent: parent, Batch: batch, Certificate: c.ID,
+		Target: t.ID, Agent: t.Agent, Installation: i.ID, Version: i.Desired, Status: leafward.JobPending, WaitingFor: "the agent " + t.Agent,
+		MaxAttempts: policy.MaxRetries + 1, RetryMax: policy.RetryInterval, RunAt: tx.Now, Deadline: deadline(c, tx.Now),
+	}
+	wanted := j
+	added, err := job.Enqueue(tx, &j)
+	if err != nil || added {
+		return j, err
+	}
+	// One is open already, for an older version or without a parent: it becomes this one, and a worker that has begun
+	// with the older version is fenced off.
+	if j.Version != wanted.Version && j.Status == leafward.JobRunning {
+		j.Status, j.Worker, j.LeaseUntil, j.Epoch = leafward.JobPending, "", time.Time{}, j.Epoch+1
+	}
+	j.Version, j.Parent, j.Batch, j.Deadline = wanted.Version, wanted.Parent, wanted.Batch, wanted.Deadline
+	tx.PutJob(&j)
+	return j, tx.Err()
+}

@@ -1,0 +1,43 @@
+package lifecycle
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// idempotencyKept is how long a repeated request is recognised.
+const idempotencyKept = 24 * time.Hour
+
+// Once makes a repeated request answer as the first did. The zero value does nothing.
+type Once struct {
+	Operation string
+	Key       string
+	Body      []byte // hash of the request
+	Replayed  *bool  // set when the request was answered before
+}
+
+// begin looks whether the request was answered before; then known gets what the first one made.
+func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed bool, err error) {
+	if o.Key == "" {
+		return false, nil
+	}
+	row, found, err := tx.Idempotency(tx.Actor.ID, o.Operation, o.Key)
+	if err != nil || !found || row.CreatedAt.Before(tx.Now.Add(-idempotencyKept)) {
+		return false, err
+	}
+	if !bytes.Equal(row.Body, o.Body) {
+		return false, leafward.Errorf(leafward.Conflict, "use a new Idempotency-Key for a different request", "this Idempotency-Key was used with another request")
+	}
+	*o.Replayed = true
+	return true, known(row.Resource)
+}
+
+// end remembers what the request made, in the transaction that made it.
+func (o Once) end(tx *store.Tx, resource string) {
+	if o.Key != "" {
+		tx.PutIdempotency(store.Idempotency{Identity: tx.Actor.ID, Operation: o.Operation, Key: o.Key, Body: o.Body, Resource: resource, CreatedAt: tx.Now})
+	}
+}

@@ -1,0 +1,369 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/ca"
+	"github.com/leafward/leafward/internal/issuer"
+	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/keys"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Orders works the orders of certificates and draws the consequences of finished roots.
+type Orders struct {
+	db     *store.DB
+	master *keys.Master
+	open   func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error)
+}
+
+// NewOrders returns the work side; open gives the issuer that a configured row describes.
+func NewOrders(db *store.DB, master *keys.Master, open func(context.Context, leafward.Issuer) (issuer.Issuer, error)) *Orders {
+	return &Orders{db: db, master: master, open: open}
+}
+
+// orderTimeout bounds one attempt to get a certificate signed.
+const orderTimeout = 2 * time.Minute
+
+// Kinds are the kinds of jobs that package lifecycle understands.
+func (o *Orders) Kinds() []job.Kind {
+	return []job.Kind{
+		{Name: leafward.OrderJob, Work: o.work, Timeout: orderTimeout, Settled: o.orderSettled},
+		{Name: leafward.RootJob, Settled: o.rootSettled},
+	}
+}
+
+// task is everything that one order needs.
+type task struct {
+	certificate leafward.Certificate
+	around
+	request leafward.Request
+	found   bool
+	now     time.Time
+}
+
+// work gets one CSR signed and stores the version, in that order: what is signed and stored is never signed again, and
+// what was reserved for this request is resumed.
+func (o *Orders) work(ctx context.Context, run *job.Run) error {
+	t, err := o.read(ctx, run.Job)
+	if err != nil {
+		return err
+	}
+	if why, closed := t.certificate.Closed(); closed {
+		return leafward.Errorf(leafward.Conflict, "make a new certificate", "nothing is signed for %s: %s", t.certificate.Name, why)
+	}
+	slot := slotOf(run.Job)
+	if !t.found {
+		if slot != serverSlot {
+			return leafward.Errorf(leafward.Invalid, "renew the certificate again", "the order has no CSR")
+		}
+		if err := o.makeKey(ctx, run, &t); err != nil {
+			return err
+		}
+	}
+	csr, err := pki.ParseCSR(t.request.CSR)
+	if err != nil {
+		return leafward.Errorf(leafward.Invalid, "send another CSR", "the stored CSR cannot be used: %v", err)
+	}
+	request, err := t.ask(csr)
+	if err != nil {
+		return err
+	}
+	if !t.issuer.Enabled {
+		return leafward.Errorf(leafward.Later, "enable the issuer", "the issuer %s is switched off", t.issuer.Name)
+	}
+	signer, err := o.open(ctx, t.issuer)
+	if err != nil {
+		return err
+	}
+	chain, err := signer.Issue(ctx, request)
+	if pending, ok := errors.AsType[*issuer.Pending](err); ok {
+		return &job.Snooze{After: pending.After, WaitingFor: "the issuer " + t.issuer.Name}
+	}
+	if err != nil {
+		return err
+	}
+	leaf, err := accept(chain, request, csr, t.now)
+	if err != nil {
+		return err
+	}
+	return run.Finish(ctx, func(tx *store.Tx) error { return o.store(tx, run.Job, t.request, chain, leaf, csr) })
+}
+
+func slotOf(j leafward.Job) string {
+	_, slot, _ := strings.Cut(j.Subject, "/")
+	return slot
+}
+
+func (o *Orders) read(ctx context.Context, j leafward.Job) (t task, err error) {
+	err = o.db.View(ctx, func(v *store.View) error {
+		t.now = v.Now
+		if t.certificate, err = v.Certificate(j.Certificate); err != nil {
+			return err
+		}
+		if t.profile, err = v.Profile(t.certificate.Profile); err != nil {
+			return err
+		}
+		if t.issuer, err = v.Issuer(t.certificate.Issuer); err != nil {
+			return err
+		}
+		t.request, t.found, err = v.RequestOfJob(j.ID)
+		return err
+	})
+	return t, err
+}
+
+// makeKey makes the server's key for the order and stores it sealed with its request, so that a retry uses the same.
+func (o *Orders) makeKey(ctx context.Context, run *job.Run, t *task) error {
+	kind := keyOf(&t.certificate, &t.profile)
+	key, err := pki.GenerateKey(kind)
+	if err != nil {
+		return err
+	}
+	all, err := names(&t.certificate)
+	if err != nil {
+		return err
+	}
+	csr, err := pki.MakeCSR(key, t.certificate.CommonName, all)
+	if err != nil {
+		return err
+	}
+	spki, err := pki.SPKISHA256(key.Public())
+	if err != nil {
+		return err
+	}
+	row := leafward.Key{Row: leafward.Row{ID: store.NewID("k")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.ServerKey, Retrieval: "once"}
+	if row.Sealed, err = o.master.SealKey(keys.Context{Table: "keys", Column: "sealed", Row: row.ID}, key); err != nil {
+		return err
+	}
+	request := leafward.Request{Certificate: t.certificate.ID, Job: run.Job.ID, Slot: serverSlot, CSR: csr, Key: row.ID, State: leafward.RequestOpen}
+	err = run.Checkpoint(ctx, nil, func(tx *store.Tx) error {
+		fresh, pair := request, row
+		tx.AddKeyPair(&pair)
+		tx.AddRequest(&fresh)
+		t.request = fresh
+		return tx.Err()
+	})
+	return err
+}
+
+// ask is what the issuer is asked: the record and the profile decide the names, the CSR gives the key only.
+func (t *task) ask(csr *pki.CSR) (issuer.Request, error) {
+	var p leafward.Problems
+	obey(&p, &t.certificate, csr, &t.profile)
+	if err := p.Err(); err != nil {
+		return issuer.Request{}, err
+	}
+	all, err := names(&t.certificate)
+	if err != nil {
+		return issuer.Request{}, err
+	}
+	ttl := time.Duration(ttlOf(&t.certificate, &t.profile)) * time.Second
+	return issuer.Request{
+		ID: t.request.ID, Name: t.certificate.Name, CSR: csr.DER, PublicKey: csr.PublicKey, CommonName: t.certificate.CommonName, Names: all, TTL: ttl,
+		MaxTTL: time.Duration(t.profile.MaxTTL) * time.Second, Backdate: time.Duration(t.profile.Backdate) * time.Second, EKUs: t.profile.EKUs,
+		CutToIssuer: t.profile.CutToIssuer, ShortLived: ttl < leafward.ShortLived,
+	}, nil
+}
+
+// accept checks what an issuer returned before it is stored: the key, the names, the lifetime and the chain.
+func accept(chain issuer.Chain, r issuer.Request, csr *pki.CSR, now time.Time) (*x509.Certificate, error) {
+	refuse := func(format string, args ...any) error {
+		return leafward.Errorf(leafward.Invalid, "check the issuer's configuration", "the issuer returned a certificate that cannot be used: "+format, args...)
+	}
+	if len(chain.Certificates) == 0 {
+		return nil, refuse("it is empty")
+	}
+	parsed := make([]*x509.Certificate, len(chain.Certificates))
+	for i, der := range chain.Certificates {
+		c, err := pki.ParseCertificate(der)
+		if err != nil {
+			return nil, refuse("%v", err)
+		}
+		parsed[i] = c
+	}
+	leaf := parsed[0]
+	want, err := pki.SPKISHA256(csr.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	if have, err := pki.SPKISHA256(leaf.PublicKey); err != nil || have != want {
+		return nil, refuse("it is for another key")
+	}
+	if more := pki.NamesOf(leaf).Within(r.Names); len(more) > 0 {
+		return nil, refuse("it names %s, which nobody asked for", strings.Join(more, ", "))
+	}
+	if missing := r.Names.Within(pki.NamesOf(leaf)); len(missing) > 0 {
+		return nil, refuse("it lacks the names %s", strings.Join(missing, ", "))
+	}
+	if lifetime := leaf.NotAfter.Sub(leaf.NotBefore) + time.Second; lifetime > r.MaxTTL {
+		return nil, refuse("it lives for %s, longer than the profile's %s", lifetime, r.MaxTTL)
+	}
+	if !now.Before(leaf.NotAfter) {
+		return nil, refuse("it ended at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	for i := 1; i < len(parsed); i++ {
+		if err := parsed[i-1].CheckSignatureFrom(parsed[i]); err != nil {
+			return nil, refuse("its chain does not hold: %v", err)
+		}
+	}
+	return leaf, nil
+}
+
+// store writes the signed version and everything that follows from it.
+func (o *Orders) store(tx *store.Tx, j leafward.Job, request leafward.Request, chain issuer.Chain, leaf *x509.Certificate, csr *pki.CSR) error {
+	c, err := tx.Certificate(j.Certificate)
+	if err != nil {
+		return err
+	}
+	if why, closed := c.Closed(); closed {
+		return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s was closed meanwhile: %s", c.Name, why)
+	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
+	fresh, found, err := tx.Request(request.ID)
+	if err != nil || !found {
+		return errors.Join(err, leafward.Errorf(leafward.Conflict, "renew the certificate again", "the request is gone"))
+	}
+	if fresh.Key == "" {
+		if fresh.Key, err = keyRow(tx, csr, slotOf(j)); err != nil {
+			return err
+		}
+	}
+	v := leafward.Version{
+		Certificate: c.ID, Team: c.Team, Slot: slotOf(j), Key: fresh.Key, Request: fresh.ID, Issuer: c.Issuer, Authority: chain.Authority,
+		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Chain: tx.AddChain(chain.Certificates[1:]), Spec: c.Spec, Source: "issued",
+	}
+	tx.AddVersion(&v)
+	if err := ca.MarkIssued(tx, v.Authority, v.Serial); err != nil {
+		return err
+	}
+	fresh.State, fresh.Version = leafward.RequestIssued, v.ID
+	tx.PutRequest(&fresh)
+	c.Activate(&v, &policy, tx.Now)
+	tx.PutCertificate(&c)
+	tx.Record(leafward.CertificateIssued, c.ID, c.Team, leafward.Details{
+		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "sha256": v.SHA256,
+		"not_after": v.NotAfter.Format(time.RFC3339), "slot": v.Slot, "names": c.Names(),
+	})
+	_, err = install(tx, &c, &v, &policy, j.Parent, j.Batch)
+	return err
+}
+
+// keyRow is the row of the CSR's key: the known one, or a new one of a holder outside.
+func keyRow(tx *store.Tx, csr *pki.CSR, slot string) (string, error) {
+	spki, err := pki.SPKISHA256(csr.PublicKey)
+	if err != nil {
+		return "", err
+	}
+	known, found, err := tx.KeyPairOf(spki)
+	if err != nil || found {
+		return known.ID, err
+	}
+	k := leafward.Key{SPKI: spki, Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size, Custody: leafward.ClientKey, Holder: slot, Retrieval: "never"}
+	if slot != clientSlot {
+		k.Custody = leafward.AgentKey
+	}
+	tx.AddKeyPair(&k)
+	return k.ID, tx.Err()
+}
+
+// orderSettled closes the request of an order that failed or was cancelled.
+func (o *Orders) orderSettled(tx *store.Tx, j *leafward.Job) error {
+	if j.Status == leafward.JobCompleted {
+		return nil
+	}
+	r, found, err := tx.RequestOfJob(j.ID)
+	if err != nil || !found || r.State != leafward.RequestOpen {
+		return err
+	}
+	r.State, r.Error = leafward.RequestFailed, j.LastError
+	if j.Status == leafward.JobCancelled {
+		r.State = leafward.RequestCancelled
+	}
+	tx.PutRequest(&r)
+	return nil
+}
+
+// after is what a root does once it is completed; it stands in the root's checkpoint.
+type after struct {
+	Revoke []string `json:"revoke,omitempty"` // versions
+	Reason string   `json:"reason,omitempty"`
+}
+
+// rootSettled draws the consequences of a finished issuance or renewal.
+func (o *Orders) rootSettled(tx *store.Tx, j *leafward.Job) error {
+	c, err := tx.Certificate(j.Certificate)
+	if err != nil || c.OpenJob != j.ID {
+		return err
+	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
+	switch j.Status {
+	case leafward.JobCompleted:
+		c.Succeed()
+		if err := InUse(tx, &c); err != nil {
+			return err
+		}
+		if j.Type == leafward.Renewal {
+			tx.Record(leafward.CertificateRenewed, c.ID, c.Team, leafward.Details{"version": c.Version, "job": j.ID})
+		}
+	case leafward.JobFailed:
+		c.Fail(j.LastError, &policy, tx.Now)
+	default:
+		c.Abandon()
+	}
+	tx.PutCertificate(&c)
+	if j.Status != leafward.JobCompleted || j.Checkpoint == "" {
+		return tx.Err()
+	}
+	var then after
+	if err := json.Unmarshal([]byte(j.Checkpoint), &then); err != nil {
+		return fmt.Errorf("the checkpoint of root %s: %w", j.ID, err)
+	}
+	return revokeVersions(tx, &c, then.Revoke, then.Reason)
+}
+
+// InUse sets when the certificate in use ends: the earliest of the versions proved where it is installed, else of the
+// current versions of its slots.
+func InUse(tx *store.Tx, c *leafward.Certificate) error {
+	end, err := tx.EarliestProved(c.ID)
+	if err != nil {
+		return err
+	}
+	if end.IsZero() {
+		current, err := tx.CurrentVersions(c.ID)
+		if err != nil || len(current) == 0 {
+			return err
+		}
+		end = slices.MinFunc(current, func(a, b leafward.Version) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+	}
+	c.ExpiresAt = end
+	return nil
+}
+
+// split cuts concatenated DER into its certificates.
+func split(all []byte) (ders [][]byte, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	certificates, err := x509.ParseCertificates(all)
+	for _, c := range certificates {
+		ders = append(ders, c.Raw)
+	}
+	return ders, err
+}

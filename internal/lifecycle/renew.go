@@ -1,0 +1,154 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Renew opens the renewal of a certificate and returns the root job.
+func (s *Service) Renew(ctx context.Context, id string, once Once) (root string, err error) {
+	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		root = ""
+		replayed, err := once.begin(tx, func(job string) error { root = job; return nil })
+		if err != nil || replayed {
+			return err
+		}
+		c, err := s.mine(tx, id)
+		if err != nil {
+			return err
+		}
+		if root, err = s.renew(tx, &c, start{typ: leafward.Renewal}); err != nil {
+			return err
+		}
+		once.end(tx, root)
+		return nil
+	})
+	return root, err
+}
+
+// renew opens a renewal inside a transaction. A certificate that has no version yet is issued instead.
+func (s *Service) renew(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
+	if why, closed := c.Closed(); closed {
+		return "", leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not renewed: %s", c.Name, why)
+	}
+	if c.OpenJob != "" {
+		return "", leafward.Errorf(leafward.Conflict, "wait for it, or cancel it: `leafward job get "+c.OpenJob+"`", "the certificate %s is being issued or renewed already", c.Name)
+	}
+	return reopen(tx, c, st)
+}
+
+// reopen begins a root for a stored certificate as its record is now.
+func reopen(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
+	a, err := aroundOf(tx, c)
+	if err != nil {
+		return "", err
+	}
+	if c.Version == "" {
+		st.typ = leafward.Issuance
+	}
+	root, err := begin(tx, c, a, st)
+	if err != nil {
+		return "", err
+	}
+	tx.PutCertificate(c)
+	return root.ID, tx.Err()
+}
+
+// aroundOf reads what the certificate refers to.
+func aroundOf(tx *store.Tx, c *leafward.Certificate) (a around, err error) {
+	if a.profile, err = tx.Profile(c.Profile); err != nil {
+		return a, err
+	}
+	if a.issuer, err = tx.Issuer(c.Issuer); err != nil {
+		return a, err
+	}
+	a.policy, err = tx.RenewalPolicy(c.Policy)
+	return a, err
+}
+
+// Deploy brings a version to the certificate's targets again: the current one, or an earlier one, which pins it there.
+func (s *Service) Deploy(ctx context.Context, id, target, version string) (jobs []leafward.Job, err error) {
+	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		jobs = nil
+		c, err := s.mine(tx, id)
+		if err != nil {
+			return err
+		}
+		if why, closed := c.Closed(); closed {
+			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not deployed: %s", c.Name, why)
+		}
+		policy, err := tx.RenewalPolicy(c.Policy)
+		if err != nil {
+			return err
+		}
+		installations, err := tx.Installations(id)
+		if err != nil {
+			return err
+		}
+		targets, err := tx.TargetsOf(id)
+		if err != nil {
+			return err
+		}
+		for _, i := range installations {
+			t := targets[i.Target]
+			if target != "" && target != t.ID {
+				continue
+			}
+			v, err := choose(tx, &c, &t, version)
+			if err != nil {
+				return err
+			}
+			i.Desired, i.Pinned, i.LastError = v.ID, version != "" && !v.Current, ""
+			tx.PutInstallation(&i)
+			j, err := deployment(tx, &c, &i, &t, &policy, c.OpenJob, "")
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, j)
+		}
+		if len(jobs) == 0 {
+			return nowhere(&c, target)
+		}
+		return nil
+	})
+	return jobs, err
+}
+
+func nowhere(c *leafward.Certificate, target string) error {
+	var p leafward.Problems
+	if target != "" {
+		p.Add("target_id", fmt.Sprintf("%.130q is not a target of the certificate", target), "bind it with PUT target_ids first")
+		return p.Err()
+	}
+	return leafward.Errorf(leafward.Conflict, "bind a target with PUT target_ids first", "the certificate %s has no targets", c.Name)
+}
+
+// choose is the version for a target: the named one, else the newest of the slot that serves it.
+func choose(tx *store.Tx, c *leafward.Certificate, t *leafward.Target, id string) (leafward.Version, error) {
+	serves := func(v leafward.Version) bool { return v.Slot == serverSlot || v.Slot == t.Agent }
+	if id != "" {
+		v, err := tx.Version(id)
+		if err != nil {
+			return v, err
+		}
+		var p leafward.Problems
+		p.Check(v.Certificate == c.ID, "version_id", "is not a version of the certificate", "use one of GET versions")
+		p.Check(serves(v), "version_id", "was signed for a key that the target's agent does not hold", "use a version of that agent")
+		p.Check(v.RevokedAt.IsZero(), "version_id", "is revoked", "use another version")
+		p.Check(tx.Now.Before(v.NotAfter), "version_id", "is expired", "use another version")
+		return v, p.Err()
+	}
+	current, err := tx.CurrentVersions(c.ID)
+	if err != nil {
+		return leafward.Version{}, err
+	}
+	for _, v := range current {
+		if serves(v) {
+			return v, nil
+		}
+	}
+	return leafward.Version{}, leafward.Errorf(leafward.Conflict, "wait for its order, or renew the certificate", "nothing was issued yet for the agent %s of the target %s", t.Agent, t.Name)
+}

@@ -1,0 +1,197 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Asked is what a caller asks for beside the certificate's own properties.
+type Asked struct {
+	CSR     string    // PEM; the caller holds the key
+	Targets *[]string // where it must be installed; nil: as it is
+}
+
+// around are the nouns that a certificate refers to.
+type around struct {
+	profile leafward.Profile
+	issuer  leafward.Issuer
+	policy  leafward.RenewalPolicy
+	targets []leafward.Target
+}
+
+// names are what the certificate will say: its SANs, and its common name where that is a name.
+func names(c *leafward.Certificate) (pki.Names, error) {
+	list := c.SANs
+	if _, err := pki.ParseNames([]string{c.CommonName}); err == nil && c.CommonName != "" {
+		list = c.Names()
+	}
+	return pki.ParseNames(list)
+}
+
+// complete gives a new certificate what nobody named: the seeds, and a name of its own.
+func complete(tx *store.Tx, c *leafward.Certificate) {
+	fill := func(to *string, value string) {
+		if *to == "" {
+			*to = value
+		}
+	}
+	team := leafward.DefaultTeam
+	if len(tx.Actor.Teams) == 1 {
+		team = tx.Actor.Teams[0]
+	}
+	fill(&c.Team, team)
+	fill(&c.Owner, leafward.DefaultOwner)
+	fill(&c.Profile, leafward.ServerProfile)
+	fill(&c.Issuer, leafward.DefaultIssuer)
+	fill(&c.Policy, leafward.DefaultPolicy)
+	if c.Name == "" && len(c.Names()) > 0 {
+		c.Name = c.Names()[0]
+	}
+	if c.Tags == nil {
+		c.Tags = map[string]string{}
+	}
+	if c.SANs == nil {
+		c.SANs = []string{}
+	}
+}
+
+// takeCSR lets the names of a certificate that has none come from the CSR, and refuses a CSR that asks for more.
+func takeCSR(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR) {
+	if c.CommonName == "" && len(c.SANs) == 0 {
+		c.CommonName, c.SANs = csr.CommonName, csr.Names.All()
+		return
+	}
+	allowed, err := names(c)
+	if err != nil {
+		return // told with the names
+	}
+	if more := csr.Names.Within(allowed); len(more) > 0 {
+		p.Add("csr_pem", "asks for "+strings.Join(more, ", ")+", which the certificate does not have", "add the names to sans, or make the CSR without them")
+	}
+	if csr.CommonName != "" && csr.CommonName != c.CommonName {
+		if one, err := pki.ParseNames([]string{csr.CommonName}); err != nil || len(one.Within(allowed)) > 0 {
+			p.Add("csr_pem", fmt.Sprintf("has the common name %.80q, which the certificate does not have", csr.CommonName), "make the CSR with the certificate's own common name")
+		}
+	}
+}
+
+// parseCSR reads a caller's CSR; what is wrong is told as the field.
+func parseCSR(p *leafward.Problems, text string) *pki.CSR {
+	csr, err := pki.ParseCSR([]byte(text))
+	if err != nil {
+		p.Add("csr_pem", err.Error(), "send one CERTIFICATE REQUEST block, such as `openssl req -new` makes")
+		return nil
+	}
+	if dangers := csr.Dangers(); len(dangers) > 0 {
+		p.Add("csr_pem", "asks for "+strings.Join(dangers, ", ")+", which no certificate gets from a CSR", "make the CSR without it")
+	}
+	if len(csr.OtherNames) > 0 {
+		p.Add("csr_pem", "asks for names of kinds that are not issued: "+strings.Join(csr.OtherNames, ", "), "use DNS, IP, e-mail and URI names only")
+	}
+	return csr
+}
+
+// check holds the rules between the certificate and everything it refers to. All mistakes are told at once.
+func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, targets []string, p *leafward.Problems) (a around, err error) {
+	if err := p.Merge(c.Validate()); err != nil {
+		return a, err
+	}
+	lookUps := []error{
+		refer(p, "team_id", c.Team, func() error { _, err := tx.Team(c.Team); return err }),
+		refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(&tx.View, c.Owner); return err }),
+		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = tx.Issuer(c.Issuer); return err }),
+		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = tx.Profile(c.Profile); return err }),
+		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = tx.RenewalPolicy(c.Policy); return err }),
+	}
+	for i, id := range targets {
+		lookUps = append(lookUps, refer(p, fmt.Sprintf("target_ids[%d]", i), id, func() error {
+			t, err := store.Targets().Read(&tx.View, id)
+			a.targets = append(a.targets, t)
+			return err
+		}))
+	}
+	if err := errors.Join(lookUps...); err != nil {
+		return a, err
+	}
+	if a.issuer.ID != "" {
+		p.Check(a.issuer.Enabled, "issuer_id", "names an issuer that is switched off", "enable the issuer, or choose another")
+	}
+	for i, t := range a.targets {
+		p.Check(t.Enabled || t.ID == "", fmt.Sprintf("target_ids[%d]", i), "names a target that is switched off", "enable the target, or leave it out")
+	}
+	p.Check(len(targets) == 0 || c.KeySource != leafward.ClientKey, "target_ids", "cannot go with a key that the caller holds", "leave csr_pem out: the target's agent then makes the key")
+	if a.profile.ID != "" {
+		obey(p, c, csr, &a.profile)
+	}
+	return a, nil
+}
+
+// refer tells a missing or foreign reference as a field.
+func refer(p *leafward.Problems, field, id string, read func() error) error {
+	err := read()
+	if leafward.KindOf(err) == leafward.NotFound {
+		p.Add(field, fmt.Sprintf("names %.130q, which does not exist", id), "use the id of one that GET lists")
+		return nil
+	}
+	return err
+}
+
+// obey applies the profile to names, key and lifetime: one validator for every road.
+func obey(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR, profile *leafward.Profile) {
+	p.Check(profile.Enabled, "certificate_profile_id", "names a profile that is switched off", "enable the profile, or choose another")
+	if len(c.SANs) == 0 && c.CommonName != "" {
+		if _, err := pki.ParseNames([]string{c.CommonName}); err != nil {
+			p.Add("common_name", "is no host name, and there are no sans: "+err.Error(), "name at least one host in sans")
+		}
+	}
+	if err := pki.CheckCommonName(c.CommonName); err != nil && c.CommonName != "" {
+		p.Add("common_name", err.Error(), "use at most 64 visible characters")
+	}
+	all, err := names(c)
+	if err != nil {
+		p.Add("sans", err.Error(), "use host names, IP addresses, e-mail addresses or URIs")
+	}
+	for _, name := range all.All() {
+		p.Check(profile.AllowsName(name), "sans", fmt.Sprintf("%.255q is not allowed by the profile %s", name, profile.Name), "use a name that matches required_san_patterns, or another profile")
+	}
+	ttl := ttlOf(c, profile)
+	p.Check(ttl <= profile.MaxTTL, "ttl_seconds", fmt.Sprintf("is more than the %d seconds of the profile %s", profile.MaxTTL, profile.Name), "ask for less, or use another profile")
+	p.Check(profile.AllowShort || time.Duration(ttl)*time.Second >= leafward.ShortLived, "ttl_seconds", fmt.Sprintf("is under 7 days, which the profile %s does not allow", profile.Name), "ask for more, or allow short-lived certificates in the profile")
+	p.Check(ttl > profile.Backdate, "ttl_seconds", "is over before it begins: the profile backdates by more", "ask for more")
+	kind := pki.KeyKind{Algorithm: c.Algorithm, Size: c.Size}
+	field := "key_algorithm"
+	if csr != nil {
+		kind, field = csr.Kind, "csr_pem"
+	}
+	if kind.Algorithm == "" {
+		return
+	}
+	if err := kind.Issuable(); err != nil {
+		p.Add(field, err.Error(), "use RSA of 2048 to 4096 bits, ECDSA P-256 or P-384, or Ed25519")
+		return
+	}
+	p.Check(profile.AllowsKey(kind.Algorithm, kind.Size), field, fmt.Sprintf("has a key %s, which the profile %s does not allow", kind, profile.Name), "use a key of allowed_key_algorithms")
+}
+
+// ttlOf is the lifetime that the certificate gets, in seconds.
+func ttlOf(c *leafward.Certificate, profile *leafward.Profile) int64 {
+	if c.TTL > 0 {
+		return c.TTL
+	}
+	return profile.TTL()
+}
+
+// keyOf is the key that is made for the certificate.
+func keyOf(c *leafward.Certificate, profile *leafward.Profile) pki.KeyKind {
+	if c.Algorithm != "" {
+		return pki.KeyKind{Algorithm: c.Algorithm, Size: c.Size}
+	}
+	algorithm, size := profile.FirstKey()
+	return pki.KeyKind{Algorithm: algorithm, Size: size}
+}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+// Idempotency remembers what a request made, by who sent it, to which operation, under which key.
+type Idempotency struct {
+	Identity  string    `db:"identity"`
+	Operation string    `db:"operation"`
+	Key       string    `db:"key"`
+	Body      []byte    `db:"body"` // hash of the request
+	Resource  string    `db:"resource"`
+	CreatedAt time.Time `db:"created_at"`
+}
+
+// Idempotency reads what an earlier request made.
+func (v *View) Idempotency(identity, operation, key string) (Idempotency, bool, error) {
+	return selectOne(v, tableOf[Idempotency]("idempotency", "idempotency"), "WHERE identity = $1 AND operation = $2 AND key = $3", identity, operation, key)
+}
+
+// PutIdempotency remembers what a request made. Two requests with the same key at once: the later runs again and finds it.
+func (tx *Tx) PutIdempotency(i Idempotency) {
+	n := tx.Exec(`INSERT INTO idempotency (identity, operation, key, body, resource, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (identity, operation, key) DO UPDATE SET body = excluded.body, resource = excluded.resource, created_at = excluded.created_at
+		WHERE idempotency.created_at < $7`, i.Identity, i.Operation, i.Key, i.Body, i.Resource, micros(i.CreatedAt), micros(i.CreatedAt.Add(-24*time.Hour)))
+	if n == 0 && tx.err == nil {
+		tx.err = errStale
+	}
+}
+
+// ForgetIdempotency drops what is older; at most 500 rows at a time, and it tells how many.
+func (tx *Tx) ForgetIdempotency(before time.Time) (int, error) {
+	const some = "DELETE FROM idempotency WHERE (identity, operation, key) IN (SELECT identity, operation, key FROM idempotency WHERE created_at < $1 LIMIT 500)"
+	return int(tx.Exec(some, micros(before))), tx.err
+}
+
+// CompromiseKey closes a key for ever: no authority certifies it again.
+func (tx *Tx) CompromiseKey(id string) error {
+	k, found, err := selectOne(&tx.View, tableOf[leafward.Key]("key pair", "keys"), "WHERE id = $1", id)
+	if err != nil || !found || !k.CompromisedAt.IsZero() {
+		return err
+	}
+	k.CompromisedAt = tx.Now
+	put(tx, tableOf[leafward.Key]("key pair", "keys"), &k)
+	return tx.err
+}
