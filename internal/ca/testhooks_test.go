@@ -32,7 +32,7 @@ func eachClock(t *testing.T, test func(*testing.T, *world, *hook.Clock)) {
 }
 
 func TestACrashBetweenSigningAndStoringLeavesARecord(t *testing.T) {
-	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+	eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
 		for _, point := range []string{"ca.after-reserve", "ca.after-sign"} {
 			o := order(t, "r-"+point)
 			check(t, w.config.Points.Set(point, "1*error"))

@@ -1,0 +1,128 @@
+package rest_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/store/storetest"
+)
+
+// maker makes something that belongs to a team ("": to all) and returns its id.
+type maker func(t *testing.T, h house, team string) string
+
+// makers say how to make what the operations below a path are about.
+func makers() map[string]maker {
+	return map[string]maker{
+		"/api/v1/teams":            func(_ *testing.T, _ house, team string) string { return team },
+		"/api/v1/owners":           posted("/api/v1/owners", `"name":"o"`),
+		"/api/v1/profiles":         posted("/api/v1/profiles", `"name":"p"`),
+		"/api/v1/renewal-policies": posted("/api/v1/renewal-policies", `"name":"r"`),
+		"/api/v1/keys":             keyOf,
+		"/api/v1/audit":            eventOf,
+	}
+}
+
+// posted makes a thing through the API, as an administrator of all teams.
+func posted(path, properties string) maker {
+	return func(t *testing.T, h house, team string) string {
+		t.Helper()
+		body := "{" + properties
+		if team != "" {
+			body += fmt.Sprintf(`,"team_id":%q`, team)
+		}
+		status, out, _ := h.send(t, "admin", "POST", path, body+"}")
+		if status != 201 {
+			t.Fatalf("%s %s: %d %v", path, body, status, out)
+		}
+		return out["id"].(string)
+	}
+}
+
+// keyOf is an API key for a team; names of keys are unique over all teams.
+func keyOf(t *testing.T, h house, team string) string {
+	t.Helper()
+	return posted("/api/v1/keys", `"role":"viewer","name":"key of `+team+`."`)(t, h, team)
+}
+
+// eventOf is the event of a team's birth, or of the first key's.
+func eventOf(t *testing.T, h house, team string) string {
+	t.Helper()
+	query := "action=key.created&sort=timestamp"
+	if team != "" {
+		query = "action=team.created&resource_id=" + team
+	}
+	_, out, _ := h.send(t, "admin", "GET", "/api/v1/audit?"+query, "")
+	return out["data"].([]any)[0].(map[string]any)["id"].(string)
+}
+
+// alone are the resources that never belong to all teams.
+func alone() []string { return []string{"/api/v1/teams", "/api/v1/owners"} }
+
+func TestAnotherTeamsThingsAreMissingAndSharedOnesCannotBeWritten(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	other := posted("/api/v1/teams", `"name":"other"`)(t, h, "")
+	theirs, shared := map[string]string{}, map[string]string{}
+	for _, op := range api.Operations() {
+		base, rest, below := strings.Cut(op.Path, "/{id}")
+		if !below {
+			continue
+		}
+		make, known := makers()[base]
+		if !known {
+			t.Errorf("%s: makers has no way to make what %s is about", op.ID, base)
+			continue
+		}
+		if theirs[base] == "" {
+			theirs[base] = make(t, h, other)
+		}
+		body := map[string]string{"PUT": `{"name":"stolen"}`, "POST": `{}`}[op.Method]
+		if status, out, _ := h.send(t, "team admin", op.Method, base+"/"+theirs[base]+rest, body); status != 404 {
+			t.Errorf("%s of another team: %d %v", op.ID, status, out)
+		}
+		if slices.Contains(alone(), base) || op.Method == "POST" {
+			continue
+		}
+		if shared[base] == "" {
+			shared[base] = make(t, h, "")
+		}
+		want := 403
+		if op.Method == "GET" {
+			want = 200
+		}
+		if status, out, _ := h.send(t, "team admin", op.Method, base+"/"+shared[base]+rest, body); status != want {
+			t.Errorf("%s of all teams: %d %v, want %d", op.ID, status, out, want)
+		}
+	}
+}
+
+func TestAListShowsTheOwnTeamAndWhatAllShare(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	other := posted("/api/v1/teams", `"name":"other"`)(t, h, "")
+	for _, path := range []string{"/api/v1/profiles", "/api/v1/renewal-policies"} {
+		properties := `"name":"listed"`
+		theirs := posted(path, properties)(t, h, other)
+		own := posted(path, properties)(t, h, leafward.DefaultTeam)
+		_, out, _ := h.send(t, "team admin", "GET", path+"?sort=-name", "")
+		text := fmt.Sprint(out["data"])
+		if !strings.Contains(text, own) || strings.Contains(text, theirs) || out["total"] != 2.0 {
+			t.Errorf("%s: %v", path, out)
+		}
+	}
+}
+
+func TestAScopedAdministratorMakesThingsOfTheOwnTeam(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	for _, path := range []string{"/api/v1/profiles", "/api/v1/renewal-policies", "/api/v1/owners"} {
+		status, out, _ := h.send(t, "team admin", "POST", path, `{"name":"mine"}`)
+		if status != 201 || out["team_id"] != leafward.DefaultTeam {
+			t.Errorf("%s: %d %v", path, status, out)
+		}
+		if status, out, _ = h.send(t, "team admin", "POST", path, `{"name":"x","team_id":"t-none"}`); status != 400 {
+			t.Errorf("%s in a team that does not exist: %d %v", path, status, out)
+		}
+	}
+}
