@@ -209,3 +209,18 @@ func (w *world) issuingID(t testing.TB) string {
 	}))
 	return id
 }
+
+// sound fails unless every step of the authority's test holds.
+func sound(t testing.TB, w *world, id string) {
+	t.Helper()
+	steps, err := w.Test(w.ctx, id)
+	check(t, err)
+	for _, s := range steps {
+		if !s.OK {
+			t.Errorf("%s: %s", s.Name, s.Message)
+		}
+	}
+	if len(steps) != 5 {
+		t.Errorf("%d steps", len(steps))
+	}
+}

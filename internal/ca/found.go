@@ -45,8 +45,8 @@ type founded struct {
 	signer      crypto.Signer
 }
 
-// store puts the authority into the database.
-func (f *founded) store(tx *store.Tx) {
+// store puts the authority into the database; team is that of its issuer.
+func (f *founded) store(tx *store.Tx, team string) {
 	tx.AddKeyPair(&f.key)
 	tx.AddAuthority(&f.authority)
 	tx.AddCACertificate(&f.certificate)
@@ -55,7 +55,7 @@ func (f *founded) store(tx *store.Tx) {
 		tx.AddSerial(&row)
 	}
 	tx.PutCRL(&f.crl, 0)
-	tx.Record(leafward.AuthorityCreated, f.authority.ID, "", leafward.Details{
+	tx.Record(leafward.AuthorityCreated, f.authority.ID, team, leafward.Details{
 		"name": f.authority.Name, "issuer": f.authority.Issuer, "parent": f.authority.Parent, "sha256": f.certificate.SHA256, "not_after": f.authority.NotAfter.Format(time.RFC3339),
 	})
 }
@@ -185,8 +185,8 @@ func (c *CA) firstStart(ctx context.Context, now time.Time) error {
 			return err
 		}
 		tx.SetSetting(rootSetting, root.authority.ID)
-		root.store(tx)
-		issuing.store(tx)
+		root.store(tx, "")
+		issuing.store(tx, "")
 		issuer := leafward.Issuer{
 			Row: leafward.Row{ID: LocalIssuer}, Name: "local", Type: leafward.GenericCA, Config: []byte("{}"), Secrets: []string{},
 			Authority: issuing.authority.ID, Enabled: true,

@@ -36,7 +36,7 @@ func TestTheFirstStartMakesARootAndAnIssuingAuthority(t *testing.T) {
 		if len(issuing.CRLDistributionPoints) != 1 || len(issuing.IssuingCertificateURL) != 1 || len(root.CRLDistributionPoints) != 0 {
 			t.Errorf("addresses %q, %q, %q", issuing.CRLDistributionPoints, issuing.IssuingCertificateURL, root.CRLDistributionPoints)
 		}
-		check(t, w.Test(w.ctx, ca.LocalIssuer))
+		sound(t, w, ca.LocalIssuer)
 		again := w.restart(t, publicURL)
 		if got, err := again.Root(w.ctx); err != nil || string(got) != string(der) {
 			t.Errorf("the second start has another root: %v", err)

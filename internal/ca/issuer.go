@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,11 +40,14 @@ func (c *CA) CreateIssuer(ctx context.Context, row leafward.Issuer, spec Spec) (
 	}
 	fill := func(i *leafward.Issuer) error { *i = row; i.Authority = f.authority.ID; return nil }
 	return store.Issuers().Create(ctx, c.db, fill, func(tx *store.Tx, _ *leafward.Issuer) error {
+		if err := tx.CheckTeam("issuer", "", row.Team); err != nil {
+			return err
+		}
 		made := *f
 		if err := above.store(tx, &made); err != nil {
 			return err
 		}
-		made.store(tx)
+		made.store(tx, row.Team)
 		return tx.Err()
 	})
 }
@@ -54,12 +58,15 @@ func (c *CA) mayCreate(ctx context.Context, row leafward.Issuer) error {
 		return err
 	}
 	return c.db.View(ctx, func(v *store.View) error {
-		taken, err := v.IssuerNamed(row.Team, row.Name)
-		if err == nil && (taken || !v.Actor.MayWrite(row.Team)) {
-			err = leafward.Errorf(leafward.Conflict, "choose another name, or change the existing one", "an issuer with the name %q exists already", row.Name)
-			if !taken {
-				err = leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "your key is for some teams, and the issuer is not of one of them")
-			}
+		if err := v.CheckTeam("issuer", "", row.Team); err != nil {
+			return err
+		}
+		if !v.Actor.MayWrite(row.Team) {
+			return leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "your key is for some teams, and the issuer is not of one of them")
+		}
+		taken, err := v.IssuerTaken(row.ID, row.Team, row.Name)
+		if err == nil && taken {
+			err = leafward.Errorf(leafward.Conflict, "choose another name, or change the existing one", "an issuer with the id %s or the name %q exists already", row.ID, row.Name)
 		}
 		return err
 	})
@@ -90,12 +97,9 @@ func (c *CA) found(ctx context.Context, issuer string, spec Spec) (*founded, anc
 	if err != nil {
 		return nil, ancestry{}, err
 	}
-	parent, err := c.open(ctx, spec.Parent)
+	parent, err := c.parent(ctx, spec.Parent)
 	if err != nil {
 		return nil, ancestry{}, wrongParent(err)
-	}
-	if parent.cert.MaxPathLenZero {
-		return nil, ancestry{}, wrongParent(leafward.Errorf(leafward.Invalid, "", "the authority %s may have none below it (path length 0)", parent.Name))
 	}
 	life := spec.Life
 	if life == 0 {
@@ -106,6 +110,35 @@ func (c *CA) found(ctx context.Context, issuer string, spec Spec) (*founded, anc
 		return nil, ancestry{}, err
 	}
 	return f, ancestry{signer: parent.ID, serial: issued.Serial}, f.certify("issued", parent.ID, issued.Certificate, now)
+}
+
+// parent opens the authority that is to sign another's certificate. Only who may change its issuer has it do so: an
+// authority below it is trusted wherever it is.
+func (c *CA) parent(ctx context.Context, id string) (*authority, error) {
+	a, err := c.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var issuer leafward.Issuer
+	var may bool
+	err = c.db.View(ctx, func(v *store.View) error {
+		issuer, err = v.Issuer(a.Issuer)
+		may = v.Actor.MayWrite(issuer.Team)
+		return err
+	})
+	switch {
+	case leafward.KindOf(err) == leafward.NotFound:
+		return nil, leafward.Missing("issuer", id) // another team's, told as if it were not there
+	case err != nil:
+		return nil, err
+	case !may:
+		return nil, leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "the issuer %s is shared by all teams, and your key is for some: no authority of theirs can stand below it", issuer.Name)
+	case !issuer.Enabled:
+		return nil, leafward.Errorf(leafward.Invalid, "", "the issuer %s is switched off", issuer.Name)
+	case a.cert.MaxPathLenZero:
+		return nil, leafward.Errorf(leafward.Invalid, "", "the authority %s may have none below it (path length 0)", a.Name)
+	}
+	return a, nil
 }
 
 func wrongParent(err error) error {
@@ -223,36 +256,111 @@ func adoptable(own *x509.Certificate, key crypto.Signer, now time.Time) error {
 	return p.Err()
 }
 
-// DeleteIssuer removes an issuer that no certificate uses and no authority stands below. Its authority signs no more
-// certificates, but CRLs and OCSP responses to its end.
+// DeleteIssuer removes an issuer that no certificate uses, no authority stands below and whose authority has nothing
+// left to answer for. The authority signs no more certificates and its own is revoked by the one above it, if that is
+// ours; what it revoked it goes on telling to the end.
 func (c *CA) DeleteIssuer(ctx context.Context, id, match string) error {
 	return store.Issuers().Delete(ctx, c.db, id, match, func(tx *store.Tx, row *leafward.Issuer) error {
+		if used, err := tx.References("issuer", id); err != nil || len(used) > 0 {
+			return err // told with its counts
+		}
 		a, found, err := tx.FindAuthority(row.Authority)
 		if err != nil || !found {
 			return err
 		}
-		children, err := tx.AuthoritiesBelow(a.ID)
-		if err != nil {
+		if err := needed(tx, id, &a); err != nil {
 			return err
-		}
-		for _, child := range children {
-			if child.State == leafward.AuthorityActive {
-				return leafward.Errorf(leafward.Conflict, "remove the issuers below it first", "the authority of issuer %s still has %s below it", id, child.Name)
-			}
 		}
 		a.State = leafward.AuthorityRetiring
 		tx.PutAuthority(&a)
-		return nil
+		return withdraw(tx, &a)
 	})
 }
 
-// Test finds out whether an authority can sign: its key opens and makes a signature that its certificate verifies, its
-// chain holds, it is valid, a leaf that it would sign passes every lint, and its CRL is fresh. It signs no certificate.
-func (c *CA) Test(ctx context.Context, id string) error {
-	a, err := c.open(ctx, id)
+// needed refuses to end an authority that others hang on.
+func needed(tx *store.Tx, issuer string, a *leafward.Authority) error {
+	below, err := tx.AuthoritiesBelow(a.ID)
 	if err != nil {
 		return err
 	}
+	active := 0
+	for _, child := range below {
+		if child.State == leafward.AuthorityActive {
+			active++
+		}
+	}
+	live, err := tx.LiveSerials(a.ID)
+	switch {
+	case err != nil:
+		return err
+	case active > 0:
+		return &leafward.Error{Kind: leafward.Conflict, Message: fmt.Sprintf("the authority of issuer %s still has %d authorities below it", issuer, active), Fix: "remove the issuers below it first", Counts: map[string]int{"authorities": active}}
+	case live > 0:
+		return &leafward.Error{
+			Kind: leafward.Conflict, Message: fmt.Sprintf("the authority of issuer %s must go on answering for %d valid certificates (CRL and OCSP)", issuer, live),
+			Fix: "revoke them or let them expire; until then switch the issuer off with enabled: false", Counts: map[string]int{"serials": live},
+		}
+	}
+	return nil
+}
+
+// withdraw revokes the certificates that authorities of ours signed for one that ends.
+func withdraw(tx *store.Tx, a *leafward.Authority) error {
+	all, err := tx.CACertificates(a.ID)
+	if err != nil {
+		return err
+	}
+	for _, own := range all {
+		if own.Signer == a.ID || own.Signer == "" || !tx.Now.Before(own.NotAfter) {
+			continue
+		}
+		_, err := Revoke(tx, own.Signer, own.Serial, "cessationOfOperation", time.Time{})
+		if err != nil && leafward.KindOf(err) != leafward.NotFound { // one of somebody else's
+			return err
+		}
+	}
+	return tx.Err()
+}
+
+// Test finds out whether an authority can sign: its key opens and makes a signature that its certificate verifies, its
+// chain holds, it is valid, a leaf that it would sign passes every lint, and its CRL is fresh. It signs a request that is
+// thrown away, and no certificate. A step that fails is the last.
+func (c *CA) Test(ctx context.Context, id string) ([]leafward.Step, error) {
+	a, err := c.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	now, crl, err := c.freshness(ctx, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	var steps []leafward.Step
+	for _, try := range []struct {
+		name, well string
+		run        func() error
+	}{
+		{"key", "the key opens and signs, and is the key of the certificate", func() error { return c.proveSigner(a) }},
+		{"validity", "the certificate is valid until " + a.cert.NotAfter.UTC().Format(time.RFC3339), func() error { return proveValidity(a, now) }},
+		{"chain", "the certificate verifies up to the last that is known above it", func() error { return c.proveChain(ctx, a, now) }},
+		{"trial", "a certificate that it would sign now passes every lint", func() error { return c.proveTrial(a, now) }},
+		{"crl", "the CRL is valid until " + crl.NextUpdate.UTC().Format(time.RFC3339), func() error { return proveCRL(a, crl, now) }},
+	} {
+		err := try.run()
+		e, told := errors.AsType[*leafward.Error](err)
+		switch {
+		case err == nil:
+			steps = append(steps, leafward.Step{Name: try.name, OK: true, Message: try.well})
+		case told && ctx.Err() == nil:
+			return append(steps, leafward.Step{Name: try.name, Message: e.Message + ": " + e.Fix}), nil
+		default:
+			return nil, err
+		}
+	}
+	return steps, nil
+}
+
+// proveSigner opens the key and has it sign.
+func (c *CA) proveSigner(a *authority) error {
 	signer, err := c.signer(a)
 	if err != nil {
 		return err
@@ -260,26 +368,32 @@ func (c *CA) Test(ctx context.Context, id string) error {
 	if err := proveKey(signer); err != nil {
 		return leafward.Errorf(leafward.Internal, "restore the key from a backup", "the key of authority %s does not sign: %v", a.Name, err)
 	}
-	now, crl, err := c.freshness(ctx, a.ID)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+func proveValidity(a *authority, now time.Time) error {
 	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
-		return leafward.Errorf(leafward.Conflict, "make another issuer", "the authority %s is valid from %s to %s, not now", a.Name, a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339))
+		return leafward.Errorf(leafward.Conflict, "make another issuer", "the authority %s is valid from %s to %s, not now", a.Name, a.cert.NotBefore.UTC().Format(time.RFC3339), a.cert.NotAfter.UTC().Format(time.RFC3339))
 	}
-	if err := c.proveChain(ctx, a, now); err != nil {
-		return err
+	if a.State != leafward.AuthorityActive {
+		return leafward.Errorf(leafward.Conflict, "choose another issuer", "the authority %s is %s and signs no certificates", a.Name, a.State)
 	}
+	return nil
+}
+
+// proveTrial drafts a leaf certificate for a key that is thrown away and lints it.
+func (c *CA) proveTrial(a *authority, now time.Time) error {
 	leaf, err := pki.GenerateKey(pki.KeyKind{Algorithm: pki.ECDSA, Size: 256})
 	if err != nil {
 		return err
 	}
 	trial := Order{Subject: pki.Subject{CommonName: "test"}, Names: pki.Names{DNS: []string{"test.invalid"}}, PublicKey: leaf.Public(), EKUs: []string{pki.ServerAuth}, TTL: time.Hour, CutToIssuer: true}
-	if err := c.draft(&token{authority: a}, trial, now); err != nil {
-		return err
-	}
+	return c.draft(&token{authority: a}, trial, now)
+}
+
+func proveCRL(a *authority, crl leafward.CRL, now time.Time) error {
 	if !now.Before(crl.NextUpdate) {
-		return leafward.Errorf(leafward.Later, "see why it is not published in the server's log", "the CRL of authority %s is out of date since %s", a.Name, crl.NextUpdate.Format(time.RFC3339))
+		return leafward.Errorf(leafward.Later, "see why it is not published in the server's log", "the CRL of authority %s is out of date since %s", a.Name, crl.NextUpdate.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

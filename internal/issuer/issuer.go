@@ -78,7 +78,8 @@ type Advice struct {
 
 // Tester is an Issuer that can find out whether it would be able to sign, without signing a certificate that counts.
 type Tester interface {
-	Test(ctx context.Context) error
+	// Test tells what it tried, in order; a step that fails is the last. The error means that the test was cut short.
+	Test(ctx context.Context) ([]leafward.Step, error)
 }
 
 // Plugin is one kind of issuer.

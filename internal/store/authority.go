@@ -43,10 +43,10 @@ func caCertificates() table[leafward.CACertificate] {
 // Issuer reads one issuer inside the actor's scope.
 func (v *View) Issuer(id string) (leafward.Issuer, error) { return Issuers().Read(v, id) }
 
-// IssuerNamed tells whether a team has an issuer of this name.
-func (v *View) IssuerNamed(team, name string) (taken bool, err error) {
+// IssuerTaken tells whether an issuer has this id already, whoever asks, or this name in the team.
+func (v *View) IssuerTaken(id, team, name string) (taken bool, err error) {
 	var n int
-	return v.one("SELECT 1 FROM issuers WHERE team = $1 AND name = $2", []any{team, name}, &n)
+	return v.one("SELECT 1 FROM issuers WHERE id = $1 OR team = $2 AND name = $3", []any{id, team, name}, &n)
 }
 
 // AddIssuer inserts an issuer as it is, without its event.

@@ -61,11 +61,11 @@ func (v *View) UsedOutside(noun, id, team string) (n int, err error) {
 
 // CheckTeam refuses a team that does not exist in the actor's scope, and one that would take a shared or moved row away
 // from certificates of other teams; "" is all teams.
-func (tx *Tx) CheckTeam(noun, id, team string) error {
+func (v *View) CheckTeam(noun, id, team string) error {
 	if team == "" {
 		return nil
 	}
-	if _, err := tx.Team(team); err != nil {
+	if _, err := v.Team(team); err != nil {
 		if leafward.KindOf(err) != leafward.NotFound {
 			return err
 		}
@@ -76,7 +76,7 @@ func (tx *Tx) CheckTeam(noun, id, team string) error {
 	if id == "" {
 		return nil
 	}
-	n, err := tx.UsedOutside(noun, id, team)
+	n, err := v.UsedOutside(noun, id, team)
 	if err == nil && n > 0 {
 		return &leafward.Error{Kind: leafward.Conflict, Message: "certificates of other teams use it, so it cannot belong to " + team + " alone", Fix: "move those certificates first", Counts: map[string]int{"certificates": n}}
 	}

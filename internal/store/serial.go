@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -16,6 +17,14 @@ func (v *View) Serial(authority, serial string) (s leafward.Serial, found bool, 
 // LastSerial reads the newest serial that was reserved for a request, whatever became of it.
 func (v *View) LastSerial(request string) (s leafward.Serial, found bool, err error) {
 	return selectOne(v, serials(), "WHERE subject = $1 ORDER BY created_at DESC, serial LIMIT 1", request)
+}
+
+// LiveSerials counts, up to leafward.TotalCap, what an authority signed and must answer for: valid, not revoked, and
+// neither its own certificate nor one without revocation.
+func (v *View) LiveSerials(authority string) (n int, err error) {
+	_, err = v.one(fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 FROM serials WHERE authority = $1 AND not_after > $2 AND revoked_at = 0
+		AND state IN ('reserved', 'issued') AND subject <> $1 AND no_revocation = FALSE LIMIT %d) AS live`, leafward.TotalCap), []any{authority, micros(v.Now)}, &n)
+	return n, err
 }
 
 // ReservedBefore reads up to limit serials that were reserved before the moment and are so still, the oldest first.

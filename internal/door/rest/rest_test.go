@@ -14,8 +14,14 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/issuer"
+	"github.com/leafward/leafward/internal/issuer/local"
+	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/pki/lint"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -24,6 +30,7 @@ import (
 type house struct {
 	*httptest.Server
 	keys map[string]string
+	ca   *ca.CA
 }
 
 func newHouse(t *testing.T, db *store.DB) house {
@@ -31,6 +38,18 @@ func newHouse(t *testing.T, db *store.DB) house {
 	log := slog.New(slog.DiscardHandler)
 	a := auth.New(db, log)
 	h := house{keys: map[string]string{"nobody": "", "stranger": "lwk_unknown"}}
+	master := keys.GenerateMaster()
+	linter, err := lint.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.ca, err = ca.New(ca.Config{DB: db, Master: master, Lint: linter, Dummy: pki.NewDummy(), BaseURL: "http://pki.example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ca.Bootstrap(storetest.Admin(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	issuers := lifecycle.NewIssuers(db, master, []issuer.Plugin{local.Plugin(h.ca)})
 	for _, k := range []struct {
 		name string
 		role leafward.Role
@@ -42,7 +61,9 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Build: rest.Build{Version: "test"}, Log: log})))
+	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{
+		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Build: rest.Build{Version: "test"}, Log: log,
+	})))
 	t.Cleanup(h.Close)
 	return h
 }

@@ -21,6 +21,7 @@ func makers() map[string]maker {
 		"/api/v1/owners":           posted("/api/v1/owners", `"name":"o"`),
 		"/api/v1/profiles":         posted("/api/v1/profiles", `"name":"p"`),
 		"/api/v1/renewal-policies": posted("/api/v1/renewal-policies", `"name":"r"`),
+		"/api/v1/issuers":          posted("/api/v1/issuers", `"type":"GenericCA","name":"i"`),
 		"/api/v1/keys":             keyOf,
 		"/api/v1/audit":            eventOf,
 	}

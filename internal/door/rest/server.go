@@ -15,6 +15,7 @@ type Deps struct {
 	DB       *store.DB
 	Auth     *auth.Service
 	Settings *lifecycle.Settings
+	Issuers  *lifecycle.Issuers
 	Plugins  []api.Plugin // built in, in the order in which they are shown
 	Checks   []Check      // what readiness means
 	Name     string       // this server, in exports
@@ -32,7 +33,7 @@ func build(d Deps) *router {
 	r := newRouter(d.Build.Version, d.Log)
 	s := &server{d}
 	for _, group := range []func(*router){
-		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.apiKeys, s.audit, s.plugins,
+		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
 	} {
 		group(r)
 	}

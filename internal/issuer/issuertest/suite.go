@@ -164,6 +164,15 @@ func ends(t *testing.T, s Subject) {
 
 func tests(t *testing.T, s Subject) {
 	if tester, ok := s.Issuer.(issuer.Tester); ok {
-		check(t, tester.Test(s.Context))
+		steps, err := tester.Test(s.Context)
+		check(t, err)
+		if len(steps) == 0 {
+			t.Error("it tried nothing")
+		}
+		for _, step := range steps {
+			if !step.OK || step.Name == "" || step.Message == "" {
+				t.Errorf("%+v", step)
+			}
+		}
 	}
 }

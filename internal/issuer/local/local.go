@@ -76,7 +76,9 @@ func (l *local) Issue(ctx context.Context, r issuer.Request) (issuer.Chain, erro
 }
 
 // Test finds out whether the authority could sign.
-func (l *local) Test(ctx context.Context) error { return l.authorities.Test(ctx, l.id) }
+func (l *local) Test(ctx context.Context) ([]leafward.Step, error) {
+	return l.authorities.Test(ctx, l.id)
+}
 
 // parse reads a configuration and names everything wrong with it.
 func parse(raw json.RawMessage) (Config, ca.Spec, error) {

@@ -138,7 +138,11 @@ func TestEverySettingIsObeyed(t *testing.T) {
 		}
 		open, err := w.Open(w.ctx, below.ID, nil)
 		check(t, err)
-		check(t, open.(issuer.Tester).Test(w.ctx))
+		steps, err := open.(issuer.Tester).Test(w.ctx)
+		check(t, err)
+		if last := steps[len(steps)-1]; !last.OK {
+			t.Errorf("%s: %+v", algorithm, last)
+		}
 	}
 	rootID := strings.TrimPrefix(w.certificate(t, ca.LocalIssuer).CRLDistributionPoints[0], "http://pki.example.com"+ca.PathCRL)
 	second, err := w.create(t, "second", map[string]any{"parent_issuer_id": rootID})
