@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -84,14 +85,14 @@ func TestAnotherTeamsThingsAreMissingAndSharedOnesCannotBeWritten(t *testing.T) 
 		if status, out, _ := h.send(t, "team admin", op.Method, base+"/"+theirs[base]+rest, body); status != 404 {
 			t.Errorf("%s of another team: %d %v", op.ID, status, out)
 		}
-		if slices.Contains(alone(), base) || op.Method == "POST" {
+		if slices.Contains(alone(), base) || op.Method == http.MethodPost {
 			continue
 		}
 		if shared[base] == "" {
 			shared[base] = make(t, h, "")
 		}
 		want := 403
-		if op.Method == "GET" {
+		if op.Method == http.MethodGet {
 			want = 200
 		}
 		if status, out, _ := h.send(t, "team admin", op.Method, base+"/"+shared[base]+rest, body); status != want {
