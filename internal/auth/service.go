@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -73,8 +72,10 @@ func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role
 				return err
 			}
 		}
-		if taken, err := tx.KeyNamed(name); err != nil || taken {
-			return errors.Join(err, leafward.Errorf(leafward.Conflict, "choose another name, or revoke that key first", "a key named %q exists already", name))
+		if taken, err := tx.KeyNamed(name); err != nil {
+			return err
+		} else if taken {
+			return leafward.Errorf(leafward.Conflict, "choose another name, or revoke that key first", "a key named %q exists already", name)
 		}
 		principal := leafward.Principal{Kind: leafward.ServicePrincipal, Name: name, Team: team}
 		tx.AddPrincipal(&principal, leafward.Grant{Role: role, Team: team})

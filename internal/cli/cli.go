@@ -1,0 +1,106 @@
+// Package cli is the command line for people and scripts: a client of the REST API like any stranger's, over the socket
+// in the data directory or over TLS.
+//
+// What was asked for goes to standard output, words about it to standard error, and every message ends with what to do
+// next. Commands take names or ids and show names. With --json the output is the API's own, and an error one JSON object.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/alecthomas/kong"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // refused, failed or not reached
+	exitUsage  = 2 // the command line itself is wrong; nothing was done
+)
+
+// Session is what a command works with.
+type Session struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Width    int  // columns that a table may take; 0: as many as it needs
+	Colour   bool // Out is a terminal that shows colours
+	Version  string
+	Getenv   func(string) string
+}
+
+// Commands are the commands that speak with a server, besides those on agents.
+type Commands struct {
+	Status statusCommand `cmd:"" help:"Show what works, and what breaks next." group:"Look:"`
+	Key    keyCommands   `cmd:"" help:"API keys." group:"Administer:"`
+	Audit  auditCommands `cmd:"" help:"The audit log." group:"Look:"`
+}
+
+// Main parses the arguments by the grammar, a struct of kong commands, and runs the command: its Run method gets ctx,
+// the session and whatever is in bind. It returns the exit code.
+func Main(ctx context.Context, s *Session, args []string, grammar any, bind ...any) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case finished:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parser, err := kong.New(grammar,
+		kong.Name("leafward"),
+		kong.Description("Leafward issues, deploys, proves, renews and revokes X.509 certificates."),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(code int) { panic(finished(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(append(bind, s)...),
+	)
+	if err != nil {
+		return s.Fail(err, args)
+	}
+	chosen, err := parser.Parse(args)
+	if err != nil {
+		return s.Fail(usage(err), args)
+	}
+	return s.Fail(chosen.Run(), args)
+}
+
+// finished carries the exit code of --help out of the parser.
+type finished int
+
+// Fail tells the error on standard error, in four parts or with --json among the arguments as JSON, and returns the exit
+// code; nil is success.
+func (s *Session) Fail(err error, args []string) int {
+	if err == nil {
+		return exitOK
+	}
+	f := explain(err)
+	if slices.Contains(args, "--json") {
+		_ = s.json(s.Err, f) // nobody is left to tell
+	} else {
+		fmt.Fprint(s.Err, f.text(s))
+	}
+	if f.Code == codeUsage {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usage is the failure of a command line that does not parse.
+func usage(err error) error {
+	f := &failure{Code: codeUsage, Message: err.Error(), Fix: "`leafward --help` lists the commands", Docs: docsCommands}
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
+		if node := parse.Context.Selected(); node != nil {
+			f.Fix = fmt.Sprintf("`leafward %s --help` shows how it is written", node.Path())
+		}
+	}
+	return f
+}
