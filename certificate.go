@@ -244,12 +244,14 @@ func (c *Certificate) Succeed() {
 	c.OpenJob, c.FailedAt, c.Tries, c.LastError = "", time.Time{}, 0, ""
 }
 
-// Fail closes the root job; the certificate stays due, and the next root starts after the policy's wait.
+// Fail notes that a root job, or a deployment outside of one, failed, and closes the root. The certificate is due from
+// then on, even when its newest version is not: the next root starts after the policy's wait, by the time that is left of
+// what is in use.
 func (c *Certificate) Fail(why string, policy *RenewalPolicy, now time.Time) {
 	c.OpenJob, c.FailedAt, c.LastError = "", now, why
 	c.Tries++
-	if policy.AutoRenew && (c.RenewAt.IsZero() || !c.RenewAt.After(now) || c.Version == "") {
-		c.RenewAt = now.Add(policy.Retry(now, c.NotAfter))
+	if policy.AutoRenew {
+		c.RenewAt = now.Add(policy.Retry(now, c.ExpiresAt))
 	}
 }
 

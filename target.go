@@ -74,6 +74,21 @@ func (i *Installation) Done() bool {
 	return i.WaivedBy != "" || i.Desired != "" && i.Proved == i.Desired
 }
 
+// Deploy notes that the version was written at the target.
+func (i *Installation) Deploy(version string, now time.Time) {
+	i.Deployed, i.DeployedAt, i.LastError = version, now, ""
+}
+
+// Prove notes that the version was seen at the target.
+func (i *Installation) Prove(version string, proof Proof, now time.Time) {
+	i.Proved, i.ProvedAt, i.Proof, i.LastError = version, now, proof, ""
+}
+
+// Proven tells whether the version was seen there since it was written there last.
+func (i *Installation) Proven(version string) bool {
+	return i.Proved == version && i.Deployed == version && !i.ProvedAt.Before(i.DeployedAt)
+}
+
 // Endpoint is an address where a certificate is served.
 type Endpoint struct {
 	Row

@@ -130,6 +130,7 @@ func Operations() []Info {
 	for _, group := range [][]Info{
 		healthOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
 		keyOperations(), auditOperations(), pluginOperations(),
+		jobOperations(),
 	} {
 		all = append(all, group...)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -87,7 +86,7 @@ func (o *Orders) work(ctx context.Context, run *job.Run) error {
 	}
 	chain, err := signer.Issue(ctx, request)
 	if pending, ok := errors.AsType[*issuer.Pending](err); ok {
-		return &job.Snooze{After: pending.After, WaitingFor: "the issuer " + t.issuer.Name}
+		return job.Snooze{After: pending.After, WaitingFor: "the issuer " + t.issuer.Name}
 	}
 	if err != nil {
 		return err
@@ -316,7 +315,8 @@ func (o *Orders) rootSettled(tx *store.Tx, j *leafward.Job) error {
 	switch j.Status {
 	case leafward.JobCompleted:
 		c.Succeed()
-		if err := InUse(tx, &c); err != nil {
+		c.Plan(&policy)
+		if c.ExpiresAt, err = tx.EndInUse(c.ID); err != nil {
 			return err
 		}
 		if j.Type == leafward.Renewal {
@@ -336,24 +336,6 @@ func (o *Orders) rootSettled(tx *store.Tx, j *leafward.Job) error {
 		return fmt.Errorf("the checkpoint of root %s: %w", j.ID, err)
 	}
 	return revokeVersions(tx, &c, then.Revoke, then.Reason)
-}
-
-// InUse sets when the certificate in use ends: the earliest of the versions proved where it is installed, else of the
-// current versions of its slots.
-func InUse(tx *store.Tx, c *leafward.Certificate) error {
-	end, err := tx.EarliestProved(c.ID)
-	if err != nil {
-		return err
-	}
-	if end.IsZero() {
-		current, err := tx.CurrentVersions(c.ID)
-		if err != nil || len(current) == 0 {
-			return err
-		}
-		end = slices.MinFunc(current, func(a, b leafward.Version) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
-	}
-	c.ExpiresAt = end
-	return nil
 }
 
 // split cuts concatenated DER into its certificates.

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/leafward/leafward/internal/outbound"
 )
 
 // Outcome is how a look ended.
@@ -19,7 +22,8 @@ const (
 	OK            Outcome = "ok"
 	Unresolved    Outcome = "unresolved"       // the name has no address
 	Refused       Outcome = "refused"          // nothing listens
-	Unreachable   Outcome = "unreachable"      // no way there, or none that the dialer allows
+	Unreachable   Outcome = "unreachable"      // no way there
+	NotAllowed    Outcome = "not-allowed"      // the guarded dialer does not connect there
 	Timeout       Outcome = "timeout"          // no answer in time
 	Reset         Outcome = "reset"            // closed while shaking hands
 	NotTLS        Outcome = "not-tls"          // something else than TLS answers
@@ -28,6 +32,11 @@ const (
 	Handshake     Outcome = "handshake-failed" // TLS, but no common ground or an unreadable certificate
 	TooMuch       Outcome = "too-much"         // more bytes than a look reads
 )
+
+// Live tells whether something answered there, be it a certificate or not.
+func (o Outcome) Live() bool {
+	return !slices.Contains([]Outcome{Unresolved, Refused, Unreachable, NotAllowed, Timeout}, o)
+}
 
 // classify names the outcome of an error and puts it in words.
 func classify(ctx context.Context, err error) (Outcome, string) {
@@ -39,6 +48,8 @@ func classify(ctx context.Context, err error) (Outcome, string) {
 	switch {
 	case err == nil:
 		return NoCertificate, "the server shook hands without showing a certificate"
+	case errors.Is(err, outbound.ErrDenied):
+		return NotAllowed, err.Error()
 	case errors.Is(err, tooMuchError{}):
 		return TooMuch, err.Error()
 	case errors.As(err, &upgrade):

@@ -73,6 +73,20 @@ type Endpoint struct {
 	ServerName string // the name to ask for; "" means the certificate's own first name
 }
 
+// AskFor is the DNS name to ask a server for (SNI) of those that a certificate holds: the first that is no wildcard, else
+// one that the first wildcard covers; "" when there is none.
+func AskFor(names []string) string {
+	for _, name := range names {
+		if !strings.HasPrefix(name, "*.") {
+			return name
+		}
+	}
+	for _, name := range names {
+		return "www" + strings.TrimPrefix(name, "*")
+	}
+	return ""
+}
+
 // WrongCertificate is the proof that something is served which is neither the old nor the new certificate.
 type WrongCertificate struct {
 	Address string

@@ -15,9 +15,11 @@ import (
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
 	"github.com/leafward/leafward/internal/ca"
+	"github.com/leafward/leafward/internal/deploy"
 	"github.com/leafward/leafward/internal/door/rest"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/issuer/local"
+	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/pki"
@@ -31,13 +33,14 @@ type house struct {
 	*httptest.Server
 	keys map[string]string
 	ca   *ca.CA
+	db   *store.DB
 }
 
 func newHouse(t *testing.T, db *store.DB) house {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	a := auth.New(db, log)
-	h := house{keys: map[string]string{"nobody": "", "stranger": "lwk_unknown"}}
+	h := house{db: db, keys: map[string]string{"nobody": "", "stranger": "lwk_unknown"}}
 	master := keys.GenerateMaster()
 	linter, err := lint.New()
 	if err != nil {
@@ -61,8 +64,12 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
+	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "test", Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{
-		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Build: rest.Build{Version: "test"}, Log: log,
+		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Deploy: deploy.NewService(db, engine), Build: rest.Build{Version: "test"}, Log: log,
 	})))
 	t.Cleanup(h.Close)
 	return h

@@ -9,6 +9,8 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
 
@@ -25,6 +27,7 @@ func makers() map[string]maker {
 		"/api/v1/issuers":          posted("/api/v1/issuers", `"type":"GenericCA","name":"i"`),
 		"/api/v1/keys":             keyOf,
 		"/api/v1/audit":            eventOf,
+		"/api/v1/jobs":             jobOf,
 	}
 }
 
@@ -48,6 +51,19 @@ func posted(path, properties string) maker {
 func keyOf(t *testing.T, h house, team string) string {
 	t.Helper()
 	return posted("/api/v1/keys", `"role":"viewer","name":"key of `+team+`."`)(t, h, team)
+}
+
+// jobOf is a deployment of a team.
+func jobOf(t *testing.T, h house, team string) string {
+	t.Helper()
+	j := leafward.Job{Kind: leafward.DeployJob, Type: leafward.Deployment, Subject: "in-" + team, Team: team}
+	if err := h.db.Write(storetest.Admin(t.Context()), func(tx *store.Tx) error {
+		_, err := job.Enqueue(tx, &j)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return j.ID
 }
 
 // eventOf is the event of a team's birth, or of the first key's.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/deploy"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -16,6 +17,7 @@ type Deps struct {
 	Auth     *auth.Service
 	Settings *lifecycle.Settings
 	Issuers  *lifecycle.Issuers
+	Deploy   *deploy.Service
 	Plugins  []api.Plugin // built in, in the order in which they are shown
 	Checks   []Check      // what readiness means
 	Name     string       // this server, in exports
@@ -34,6 +36,7 @@ func build(d Deps) *router {
 	s := &server{d}
 	for _, group := range []func(*router){
 		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
+		s.jobs,
 	} {
 		group(r)
 	}

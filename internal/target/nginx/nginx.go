@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -127,24 +126,11 @@ func (s *server) files(b target.Bundle) []target.File {
 func (s *server) look(ctx context.Context, b target.Bundle) ([]string, error) {
 	where := s.config.Endpoint()
 	if where.ServerName == "" {
-		where.ServerName = concrete(b.Names())
+		where.ServerName = target.AskFor(b.Names())
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	return s.host.Look(ctx, where.Address, where.ServerName)
-}
-
-// concrete is a name that can be asked for: the first that is no wildcard, else one that the first wildcard covers.
-func concrete(names []string) string {
-	for _, name := range names {
-		if !strings.HasPrefix(name, "*.") {
-			return name
-		}
-	}
-	for _, name := range names {
-		return "www" + strings.TrimPrefix(name, "*")
-	}
-	return ""
 }
 
 // prove looks until the new certificate is served or the time is over. known are the certificates that may still be
