@@ -264,10 +264,10 @@ func TestNotSeeingTheNewCertificatePutsNothingBack(t *testing.T) {
 
 func TestAnNginxThatDoesNotRunGetsItsFilesForTheNextStart(t *testing.T) {
 	s := start(t)
-	s.secure(s.file("tls/shop.pem"), s.file("tls/shop.key"))
 	s.run(s.command("-s", "stop")...)
 	pid := s.file("nginx.pid")
 	gone(t, pid)
+	s.secure(s.file("tls/shop.pem"), s.file("tls/shop.key"))
 	b := targettest.NewAuthority(t).Bundle(t, name)
 	var told []string
 	plain := map[string]any{"reload_command": s.command("-s", "reload").String()}
