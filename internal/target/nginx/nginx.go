@@ -61,7 +61,7 @@ func New(raw json.RawMessage, host target.Host) (target.Target, error) {
 // (ngx_os_signal_process, an absent or empty pid file) and systemctl's word for an inactive unit.
 func stopped() []string {
 	return []string{
-		"[error] invalid PID number \"\"",
+		"invalid PID number \"\"",
 		".pid\" failed (2: No such file or directory)",
 		"failed (3: No such process)",
 		"is not active, cannot reload",
