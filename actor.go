@@ -15,7 +15,8 @@ const (
 	RoleViewer   Role = "viewer"
 	RoleOperator Role = "operator"
 	RoleAdmin    Role = "admin"
-	RoleAny      Role = "any" // no role of a grant: opens to everybody who is known
+	RoleAny      Role = "any"  // no role of a grant: opens to everybody who is known
+	RoleJoin     Role = "join" // no role of a grant: an invitation's, which opens the registration of its one agent
 )
 
 // Roles are those a grant may name.
@@ -27,8 +28,8 @@ func (r Role) Includes(want Role) bool {
 	switch want {
 	case RolePublic, RoleAny:
 		return true
-	case RoleAgent:
-		return r == RoleAgent || r == RoleAdmin
+	case RoleAgent, RoleJoin:
+		return r == want || r == RoleAdmin
 	default:
 		return rank[r] > 0 && rank[r] >= rank[want]
 	}

@@ -2,6 +2,7 @@ package leafward
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -36,8 +37,17 @@ func SentinelAgents() []string {
 	return []string{ServerAgent, "cloud-aws-sm", "cloud-azure-kv", "cloud-gcp-sm"}
 }
 
+// Sentinel tells whether the agent is not a host.
+func (a *Agent) Sentinel() bool { return slices.Contains(SentinelAgents(), a.ID) }
+
+// notAgents are the ids that mean somebody else where an agent's id may stand: holders of keys, and the server as actor.
+func notAgents() []string { return []string{string(ClientKey), string(ServerKey), "system"} }
+
 // ServerAgent is the agent of targets that the server serves itself.
 const ServerAgent = "server-scanner"
+
+// AgentProtocol is what an agent of ours says of itself: it knows leases, steps and long polls.
+const AgentProtocol = "leafward/1"
 
 // AgentSilence is how long an agent may be silent before it counts as offline.
 const AgentSilence = 5 * time.Minute
@@ -61,6 +71,7 @@ func (a *Agent) Status(now time.Time) string {
 func (a *Agent) Validate() error {
 	var p Problems
 	CheckID(&p, a.ID)
+	p.Check(!slices.Contains(notAgents(), a.ID), "id", "stands for somebody else than an agent", "choose another id")
 	CheckName(&p, "name", a.Name)
 	a.CheckFacts(&p)
 	return p.Err()

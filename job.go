@@ -25,6 +25,7 @@ const (
 	OrderJob  JobKind = "order"  // get one CSR signed; subject: certificate/slot
 	DeployJob JobKind = "deploy" // bring a version to a target; subject: the installation
 	ProveJob  JobKind = "prove"  // look whether it is served; subject: the installation
+	CheckJob  JobKind = "check"  // dry run of a deployment; subject: the target
 )
 
 // JobStatus is the contract's state of a job.

@@ -32,7 +32,7 @@ const (
 var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
 
 // reservedIDs are words that stand in paths where an id may stand.
-var reservedIDs = map[string]bool{"retired": true, "bulk-revoke": true, "bulk-renew": true, "bulk-reassign": true, "import": true, "root": true, "cache": true}
+var reservedIDs = map[string]bool{"retired": true, "bulk-revoke": true, "bulk-renew": true, "bulk-reassign": true, "import": true, "root": true, "cache": true, "invitations": true}
 
 // CheckID refuses an id that a client may not choose.
 func CheckID(p *Problems, id string) {

@@ -89,6 +89,9 @@ func (o Operation[In, Out]) request(ctx context.Context, c *Client, in reflect.V
 	var body io.Reader
 	err := walk(in, func(f reflect.StructField, v reflect.Value) error {
 		if f.Name == "Body" {
+			if v.Kind() == reflect.Pointer && v.IsNil() {
+				return nil
+			}
 			text, err := json.Marshal(v.Interface())
 			body = bytes.NewReader(text)
 			headers.Set("Content-Type", "application/json")

@@ -131,6 +131,7 @@ func Operations() []Info {
 		healthOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
 		keyOperations(), auditOperations(), pluginOperations(),
 		jobOperations(),
+		agentOperations(), targetOperations(),
 	} {
 		all = append(all, group...)
 	}

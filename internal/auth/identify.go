@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -12,12 +13,16 @@ import (
 
 type refusalKey struct{}
 
-// Refusal says why the request has no actor.
-func Refusal(ctx context.Context) string {
-	if why, _ := ctx.Value(refusalKey{}).(string); why != "" {
+// Refusal says why the request has no actor: Unauthorized, or Gone for the key of an agent that is retired.
+func Refusal(ctx context.Context) *leafward.Error {
+	if why, ok := ctx.Value(refusalKey{}).(*leafward.Error); ok {
 		return why
 	}
-	return "the request carries no API key"
+	return unauthorized("the request carries no API key")
+}
+
+func unauthorized(why string) *leafward.Error {
+	return leafward.Errorf(leafward.Unauthorized, "send a valid API key as Authorization: Bearer; `leafward key create` makes one", "%s", why)
 }
 
 var saneID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -50,12 +55,16 @@ func (s *Service) Identify(next http.Handler) http.Handler {
 }
 
 // why is what the caller is told of a failed authentication; causes that are ours are for the log.
-func (s *Service) why(ctx context.Context, err error) string {
-	if leafward.KindOf(err) == leafward.Unauthorized {
-		return err.Error()
+func (s *Service) why(ctx context.Context, err error) *leafward.Error {
+	e, ok := errors.AsType[*leafward.Error](err)
+	switch {
+	case ok && e.Kind == leafward.Gone:
+		return e
+	case ok && e.Kind == leafward.Unauthorized:
+		return unauthorized(e.Error())
 	}
 	s.log.WarnContext(ctx, "a key could not be checked", "request_id", leafward.RequestID(ctx), "error", err)
-	return "the key could not be checked"
+	return unauthorized("the key could not be checked")
 }
 
 // maxToken bounds what is hashed of a header.

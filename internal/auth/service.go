@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -24,9 +25,6 @@ func New(db *store.DB, log *slog.Logger) *Service {
 	return &Service{db: db, log: log, seen: &seen{at: make(map[string]time.Time)}}
 }
 
-// KeyPrefix starts every API key, so that scanners for leaked secrets find them.
-const KeyPrefix = "lwk_"
-
 // Authenticate finds who presents the bearer token. Its error, of kind Unauthorized, says why nobody does.
 func (s *Service) Authenticate(ctx context.Context, token string) (actor leafward.Actor, err error) {
 	hash := sha256.Sum256([]byte(token))
@@ -40,9 +38,13 @@ func (s *Service) Authenticate(ctx context.Context, token string) (actor leafwar
 			return leafward.Errorf(leafward.Unauthorized, "check the key, or ask an administrator for a new one", "nobody has this key")
 		}
 		if err := credential.Usable(v.Now); err != nil {
-			return err
+			return ended(v, &credential, err)
 		}
 		used = credential
+		if credential.Kind == leafward.JoinCredential {
+			actor = invited(&credential)
+			return nil
+		}
 		actor, err = v.ActorOf(credential)
 		return err
 	})
@@ -50,6 +52,28 @@ func (s *Service) Authenticate(ctx context.Context, token string) (actor leafwar
 		s.seen.note(used.ID, used.LastUsedAt)
 	}
 	return actor, err
+}
+
+// ended is why a credential opens nothing any more: Gone when it was that of an agent that is retired, so that the agent
+// learns that it has nothing to do any more.
+func ended(v *store.View, c *leafward.Credential, why error) error {
+	if c.Kind != leafward.KeyCredential || c.RevokedAt.IsZero() {
+		return why
+	}
+	retired, err := v.AgentRetired(c.Principal)
+	if err != nil || !retired {
+		return errors.Join(err, why)
+	}
+	return leafward.Errorf(leafward.Gone, "stop the agent on this host; to have it back, invite it as a new one: `leafward agent invite`", "this agent is retired")
+}
+
+// invited is who acts with an invitation: somebody who may register one agent and nothing else.
+func invited(c *leafward.Credential) leafward.Actor {
+	a := leafward.Actor{ID: c.ID, Name: "invitation", Type: leafward.ActorAgent, Role: leafward.RoleJoin}
+	if c.Team != "" {
+		a.Teams = []string{c.Team}
+	}
+	return a
 }
 
 // CreateKey makes an API key for a new service principal. The secret is returned once and kept nowhere.
@@ -62,7 +86,7 @@ func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role
 	if err := p.Err(); err != nil {
 		return "", made, err
 	}
-	secret, hash := keys.NewToken(KeyPrefix)
+	secret, hash := keys.NewToken(keys.KeyPrefix)
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
 		if !tx.Actor.MayWrite(team) && team == "" {
 			return beyond("a key for all teams")

@@ -9,6 +9,12 @@ import (
 // tokenBytes is the random part of a token: 256 bits, so that its hash needs neither salt nor slowness.
 const tokenBytes = 32
 
+// What tokens begin with, so that scanners for leaked secrets find them.
+const (
+	KeyPrefix  = "lwk_" // an API key
+	JoinPrefix = "LWA-" // an invitation for one agent
+)
+
 // NewToken makes a secret that is shown once: the prefix and 256 random bits in base64url. Only the hash is stored.
 func NewToken(prefix string) (token string, hash []byte) {
 	var random [tokenBytes]byte

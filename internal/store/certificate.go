@@ -324,3 +324,13 @@ func (v *View) TargetsOf(certificate string) (map[string]leafward.Target, error)
 func (v *View) OpenJobsOf(certificate string) ([]leafward.Job, error) {
 	return selectAll(v, jobs(), "WHERE certificate = $1 AND "+openJobs+" ORDER BY created_at, id", certificate)
 }
+
+// CertificateOfAny reads one certificate whoever asks: for the agent that works for it.
+func (v *View) CertificateOfAny(id string) (leafward.Certificate, bool, error) {
+	return selectOne(v, certificates(), "WHERE id = $1", id)
+}
+
+// VersionOfAny reads one version whoever asks: for the agent that works for it.
+func (v *View) VersionOfAny(id string) (leafward.Version, bool, error) {
+	return selectOne(v, versions(), "WHERE id = $1", id)
+}

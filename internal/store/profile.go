@@ -40,3 +40,8 @@ func (v *View) RenewalPolicy(id string) (leafward.RenewalPolicy, error) {
 func (v *View) PolicyNamed(id string) (p leafward.RenewalPolicy, found bool, err error) {
 	return selectOne(v, RenewalPolicies().listing.table, "WHERE id = $1", id)
 }
+
+// ProfileOfAny reads a profile whoever asks: for the agent that makes a key under it.
+func (v *View) ProfileOfAny(id string) (leafward.Profile, bool, error) {
+	return selectOne(v, Profiles().listing.table, "WHERE id = $1", id)
+}

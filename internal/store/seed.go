@@ -28,6 +28,10 @@ func (db *DB) Seed(ctx context.Context) error {
 		add(tx, Owners().listing.table, "o", &owner)
 		add(tx, Profiles().listing.table, "prof", &profile)
 		add(tx, RenewalPolicies().listing.table, "rp", &policy)
+		for _, id := range leafward.SentinelAgents() {
+			agent := leafward.Agent{Row: leafward.Row{ID: id}, Name: id, RegisteredAt: tx.Now}
+			add(tx, Agents().listing.table, "ag", &agent)
+		}
 		return nil
 	})
 }

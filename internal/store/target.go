@@ -14,3 +14,11 @@ func Targets() Resource[leafward.Target, *leafward.Target] {
 		},
 	}
 }
+
+// PutTarget writes a target that was read in this transaction, without an event.
+func (tx *Tx) PutTarget(t *leafward.Target) { put(tx, Targets().listing.table, t) }
+
+// TargetOfAny reads a target whoever asks: for the agent that serves it.
+func (v *View) TargetOfAny(id string) (leafward.Target, bool, error) {
+	return selectOne(v, Targets().listing.table, "WHERE id = $1", id)
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/deploy"
 	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/fleet"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/issuer/local"
 	"github.com/leafward/leafward/internal/job"
@@ -26,6 +27,8 @@ import (
 	"github.com/leafward/leafward/internal/pki/lint"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
+	"github.com/leafward/leafward/internal/target"
+	"github.com/leafward/leafward/internal/target/nginx"
 )
 
 // house is a server over a real store, with a key for each role.
@@ -69,10 +72,21 @@ func newHouse(t *testing.T, db *store.DB) house {
 		t.Fatal(err)
 	}
 	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{
-		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Deploy: deploy.NewService(db, engine), Build: rest.Build{Version: "test"}, Log: log,
+		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Fleet: fleetOf(t, db), Deploy: deploy.NewService(db, engine), Build: rest.Build{Version: "test"}, Log: log,
 	})))
 	t.Cleanup(h.Close)
 	return h
+}
+
+// fleetOf is the verb of agents and targets, with an engine that does not run.
+func fleetOf(t *testing.T, db *store.DB) *fleet.Service {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "test", Workers: 1, Kinds: fleet.Kinds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fleet.New(db, engine, keys.GenerateMaster(), []target.Plugin{nginx.Plugin()}, log)
 }
 
 func (h house) client(who string) *api.Client {

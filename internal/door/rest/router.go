@@ -119,7 +119,7 @@ func permit(ctx context.Context, info api.Info) error {
 	}
 	actor, ok := leafward.ActorFrom(ctx)
 	if !ok || actor.ID == "" {
-		return leafward.Errorf(leafward.Unauthorized, "send a valid API key as Authorization: Bearer; `leafward key create` makes one", "%s", auth.Refusal(ctx))
+		return auth.Refusal(ctx)
 	}
 	if !actor.Role.Includes(info.Role) {
 		return leafward.Errorf(leafward.Denied, fmt.Sprintf("use a key with the role %s", info.Role), "%s needs the role %s, and the key of %s has %s", info.ID, info.Role, actor.Name, actor.Role)

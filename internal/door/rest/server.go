@@ -7,6 +7,7 @@ import (
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
 	"github.com/leafward/leafward/internal/deploy"
+	"github.com/leafward/leafward/internal/fleet"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -18,6 +19,7 @@ type Deps struct {
 	Settings *lifecycle.Settings
 	Issuers  *lifecycle.Issuers
 	Deploy   *deploy.Service
+	Fleet    *fleet.Service
 	Plugins  []api.Plugin // built in, in the order in which they are shown
 	Checks   []Check      // what readiness means
 	Name     string       // this server, in exports
@@ -37,6 +39,7 @@ func build(d Deps) *router {
 	for _, group := range []func(*router){
 		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
 		s.jobs,
+		s.agents, s.agentWork, s.invitations, s.targets,
 	} {
 		group(r)
 	}
