@@ -93,6 +93,22 @@ func (k *keyring) pending(certificate, job string, kind pki.KeyKind) (crypto.Sig
 	return private, nil
 }
 
+// discard removes the key that waits for the certificate of an order.
+func (k *keyring) discard(certificate, job string) error {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	files, err := k.files(certificate)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if file.job == job {
+			err = errors.Join(err, os.Remove(file.path))
+		}
+	}
+	return explain("remove a key from "+filepath.Join(k.path, certificate), err)
+}
+
 // accept finds the key of a certificate that was issued, which may be for any key of the ring, and marks it so. The text
 // is PKCS #8 PEM.
 func (k *keyring) accept(certificate string, public crypto.PublicKey) (leafward.Secret, error) {

@@ -92,8 +92,7 @@ func (d *dir) put(i Identity) error {
 func (d *dir) get() (Identity, error) {
 	text, err := load(d.file("agent.json"), maxState)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Identity{}, leafward.Errorf(leafward.NotFound,
-			"run `leafward agent invite` on the server, and the command that it prints on this host", "%s holds no agent: it has not joined a server yet", d.path)
+		return Identity{}, notJoined(d.path)
 	}
 	if err != nil {
 		return Identity{}, explain("read "+d.file("agent.json"), err)

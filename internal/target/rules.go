@@ -58,6 +58,17 @@ func NewRules(own string, paths, commands []string) (Rules, error) {
 	return r, problems.Err()
 }
 
+// Paths are the directories below which may be written, links resolved.
+func (r Rules) Paths() []string { return slices.Clone(r.roots) }
+
+// Commands are the command lines that may be run.
+func (r Rules) Commands() (lines []string) {
+	for _, c := range r.commands {
+		lines = append(lines, c.String())
+	}
+	return lines
+}
+
 // directory is the absolute path of a directory, which need not exist yet, with its links resolved.
 func directory(path string) (string, error) {
 	if len(path) > 1 {
