@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/hook"
 )
 
@@ -75,8 +76,11 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	return &DB{dialect: postgresDialect(), config: c, pool: pool}, nil
 }
 
+// Lock keeps a second process off a data directory until it is closed. Opening SQLite does so by itself.
+func Lock(dir string) (io.Closer, error) { return lockFile(filepath.Join(dir, "leafward.lock")) }
+
 func openSQLite(ctx context.Context, c Config) (*DB, error) {
-	lock, err := lockFile(filepath.Join(filepath.Dir(c.Path), "leafward.lock"))
+	lock, err := Lock(filepath.Dir(c.Path))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +134,13 @@ func (db *DB) Log() *slog.Logger { return db.config.Log }
 
 // Ping asks the database for a sign of life.
 func (db *DB) Ping(ctx context.Context) error {
-	return translate(db.pool.PingContext(ctx))
+	if db.writer == nil {
+		return translate(db.pool.PingContext(ctx))
+	}
+	return db.View(leafward.WithActor(ctx, leafward.System("ping")), func(v *View) error {
+		_, err := v.Setting("seeded") // the pool has no connection to spare for its own ping
+		return err
+	})
 }
 
 // Changed returns a channel that is closed by the next commit of this process that wrote something.

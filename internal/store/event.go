@@ -135,6 +135,12 @@ func (v *View) EventsAfter(seq int64, limit int) ([]leafward.Event, error) {
 	return selectAll(v, events(), "WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
 }
 
+// LastSequence is the number of the last numbered event; 0 before the first.
+func (v *View) LastSequence() (int64, error) {
+	end, err := v.head()
+	return end.seq, err
+}
+
 // AuditLag tells how many events wait for their number and since when the oldest does.
 func (v *View) AuditLag() (n int64, oldest time.Time, err error) {
 	var at int64

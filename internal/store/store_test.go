@@ -256,3 +256,18 @@ func TestASecondProcessIsKeptOffTheDataDirectory(t *testing.T) {
 	}
 	_ = again.Close()
 }
+
+func TestThePingWorksWhileEveryReaderIsOpen(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		for range 8 { // readers take turns
+			if err := db.View(storetest.Admin(ctx), func(v *store.View) error { _, err := v.Setting("seeded"); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Ping(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}

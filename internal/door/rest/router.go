@@ -156,6 +156,7 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	}()
 	_, pattern := r.mux.Handler(req)
+	req.Pattern = pattern // for the access log, also when the request goes no further
 	if pattern == "" {
 		WriteError(w, req, r.unknown(req))
 		return

@@ -1,0 +1,29 @@
+package app
+
+import (
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/plugin"
+	"github.com/leafward/leafward/internal/target"
+	"github.com/leafward/leafward/internal/target/nginx"
+)
+
+// targetTypes are the targets that are built in.
+func targetTypes() []target.Plugin { return []target.Plugin{nginx.Plugin()} }
+
+// plugins describe what is built in, for forms and documentation.
+func (a *App) plugins() (all []api.Plugin, err error) {
+	add := func(kind, typ, title, doc string, config any) {
+		schema, wrong := plugin.Schema(config)
+		if err == nil {
+			err = wrong
+		}
+		all = append(all, api.Plugin{Kind: kind, Type: typ, Title: title, Doc: doc, Schema: schema})
+	}
+	for _, p := range a.issuerTypes() {
+		add("issuer", p.Type, p.Title, p.Doc, p.Config)
+	}
+	for _, p := range targetTypes() {
+		add("target", p.Type, p.Title, p.Doc, p.Config)
+	}
+	return all, err
+}

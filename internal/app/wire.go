@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/issuer"
+	"github.com/leafward/leafward/internal/issuer/local"
+	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// workers is how many jobs this process works at once.
+const workers = 8
+
+// verbs are what doors lead to and the engine works for.
+type verbs struct {
+	engine   *job.Engine
+	auth     *auth.Service
+	settings *lifecycle.Settings
+}
+
+// issuerTypes are the issuers that are built in.
+func (a *App) issuerTypes() []issuer.Plugin {
+	return []issuer.Plugin{local.Plugin(a.authorities)}
+}
+
+// wire makes the verbs. This is the one place where a verb meets the engine: its kinds of jobs and its schedules.
+func (a *App) wire(context.Context) (err error) {
+	orders := lifecycle.NewOrders(a.db, a.master, a.openIssuer)
+	kinds := slices.Concat(orders.Kinds())
+	schedules := slices.Concat(orders.Schedules(), a.schedules())
+	a.verbs.engine, err = job.New(job.Config{
+		DB: a.db, Log: a.log, Points: a.points, Worker: a.name, Kinds: kinds, Schedules: schedules, Workers: workers, Grace: grace,
+	})
+	if err != nil {
+		return err
+	}
+	a.verbs.auth = auth.New(a.db, a.log)
+	a.verbs.settings = lifecycle.NewSettings(a.db, func(tx *store.Tx, id string) error {
+		policy, err := tx.RenewalPolicy(id)
+		if err != nil {
+			return err
+		}
+		return lifecycle.Replan(tx, &policy)
+	})
+	return nil
+}
+
+// schedules are those of the ground.
+func (a *App) schedules() []job.Schedule {
+	return []job.Schedule{{Name: "serials", Every: time.Minute, Run: func(ctx context.Context) error {
+		_, err := a.authorities.CloseAbandoned(ctx)
+		return err
+	}}}
+}
+
+// openIssuer makes the issuer that a configured row describes.
+func (a *App) openIssuer(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
+	for _, p := range a.issuerTypes() {
+		if p.Type == row.Type {
+			return p.Open(ctx, row.ID, row.Config)
+		}
+	}
+	return nil, leafward.Errorf(leafward.UnsupportedType, "use an issuer of another type", "the issuer %s is of the type %s, which is not built in", row.Name, row.Type)
+}
+
+// deps are what the REST door leads to.
+func (a *App) deps() (rest.Deps, error) {
+	plugins, err := a.plugins()
+	if err != nil {
+		return rest.Deps{}, fmt.Errorf("describing the plugins: %w", err)
+	}
+	return rest.Deps{
+		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Plugins: plugins, Checks: a.checks(),
+		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log,
+	}, nil
+}

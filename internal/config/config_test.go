@@ -1,0 +1,148 @@
+package config_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/leafward/leafward/internal/config"
+)
+
+func TestWithoutSettingsTheServerStaysOnThisMachine(t *testing.T) {
+	got, err := config.Load(config.Flags{}, nil)
+	if err != nil || got.Listen != "127.0.0.1:8443" || got.PublicListen != "127.0.0.1:8480" || filepath.Base(got.DataDir) != config.DefaultDataDir || !filepath.IsAbs(got.DataDir) {
+		t.Fatalf("%+v %v", got, err)
+	}
+}
+
+func TestTheFirstHostnameOpensAllAddressesUnlessToldOtherwise(t *testing.T) {
+	got, err := config.Load(config.Flags{Hostname: []string{"PKI.example.com.", "192.0.2.7", "pki.example.com"}, PublicListen: "127.0.0.1:80"}, nil)
+	if err != nil || got.Listen != ":8443" || got.PublicListen != "127.0.0.1:80" || !slices.Equal(got.Hostnames, []string{"pki.example.com", "192.0.2.7"}) {
+		t.Fatalf("%+v %v", got, err)
+	}
+}
+
+func TestFlagsGoBeforeVariablesBeforeTheFile(t *testing.T) {
+	file := write(t, "listen: :1\npublic-listen: :2\npublic-url: http://file.example\nhostname: [a.example, b.example]\njson: true\n")
+	got, err := config.Load(config.Flags{Listen: ":10", Config: file}, []string{"LEAFWARD_LISTEN=:20", "LEAFWARD_PUBLIC_LISTEN=:30", "LEAFWARD_PROBE_ALLOW=10.0.0.0/8, fd00::/8"})
+	if err != nil || got.Listen != ":10" || got.PublicListen != ":30" || got.PublicURL != "http://file.example" || !got.JSON ||
+		!slices.Equal(got.Hostnames, []string{"a.example", "b.example"}) ||
+		!slices.Equal(got.ProbeAllow, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}) {
+		t.Fatalf("%+v %v", got, err)
+	}
+}
+
+func TestAllMistakesAreToldAtOnce(t *testing.T) {
+	file := write(t, "listne: :1\nlisten: [1, 2]\njson: maybe\npublic-listen: :1\npublic-listen: :2\n")
+	_, err := config.Load(config.Flags{
+		DataDir: file, PublicURL: "https://pki.example.com", Hostname: []string{"http://x", "ok.example"}, Database: "mysql://secret@host/x",
+		MasterKeyFile: filepath.Join(t.TempDir(), "none"), ProbeAllow: []string{"10.0.0.1/8", "everything"}, Config: file, Clock: "tomorrow",
+	}, []string{"LEAFWARD_MASTER_KEY=x"})
+	mistakes, ok := config.AsMistakes(err)
+	if !ok {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"--data-dir", "--public-url", "--hostname", "--database", "--master-key-file", "--probe-allow", "--clock",
+		"listne in leafward.yaml, line 1", "listen in leafward.yaml, line 2", "json in leafward.yaml, line 3", "public-listen in leafward.yaml, line 5",
+	} {
+		if !slices.ContainsFunc(mistakes, func(m config.Mistake) bool {
+			return strings.HasPrefix(m.Where, want) && m.Problem != "" && m.Fix != ""
+		}) {
+			t.Errorf("%s is not told of in %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("a password is told: %v", err)
+	}
+}
+
+func TestAddressesThatCannotBeListenedOnAreRefused(t *testing.T) {
+	for _, bad := range []string{"8443", "localhost", "127.0.0.1:https", "127.0.0.1:65536", "127.0.0.1:-1", "a b:80", "::1:80", ":08", "[::1]"} {
+		if _, err := config.Load(config.Flags{Listen: bad}, nil); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	for _, good := range []string{":0", "0.0.0.0:8443", "[::1]:8443", "localhost:8443"} {
+		if got, err := config.Load(config.Flags{Listen: good}, nil); err != nil || got.Listen != good {
+			t.Errorf("%q: %v %v", good, got.Listen, err)
+		}
+	}
+	if _, err := config.Load(config.Flags{Listen: ":80", PublicListen: ":80"}, nil); err == nil {
+		t.Error("both listeners may have one address")
+	}
+}
+
+func TestUnknownVariablesAreWarnedOf(t *testing.T) {
+	got, err := config.Load(config.Flags{}, []string{"LEAFWARD_LISTNE=:1", "LEAFWARD_SERVER=https://x", "LEAFWARD_DATA_DIR=", "PATH=/bin"})
+	if err != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "LEAFWARD_LISTNE") {
+		t.Fatal(got.Warnings, err)
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	got, err := config.Load(config.Flags{Database: "postgres://u:hunter2@h/n"}, []string{"LEAFWARD_MASTER_KEY=hunter2"})
+	if err != nil || got.Database.Reveal() != "postgres://u:hunter2@h/n" || got.MasterKey.Reveal() != "hunter2" {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(form, got); strings.Contains(text, "hunter2") {
+			t.Errorf("%s shows a secret: %s", form, text)
+		}
+	}
+}
+
+func TestTheMasterKeyMayBeACredentialOfSystemd(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "leafward-master-key"), []byte("of systemd\n"), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Load(config.Flags{}, []string{"CREDENTIALS_DIRECTORY=" + dir})
+	if err != nil || got.MasterKey.Reveal() != "of systemd\n" {
+		t.Fatal(err)
+	}
+}
+
+func TestAFileThatIsNoMappingIsRefused(t *testing.T) {
+	for _, text := range []string{"- a\n", "just text", "listen: {a: b}", "\tx", "a: &a [*a]"} {
+		if _, err := config.Load(config.Flags{Config: write(t, text)}, nil); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	if _, err := config.Load(config.Flags{Config: write(t, "")}, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := config.Load(config.Flags{Config: t.TempDir()}, nil); err == nil {
+		t.Error("a directory is taken for a file")
+	}
+}
+
+func FuzzAFileOfSettingsIsTakenOrRefused(f *testing.F) {
+	for _, seed := range []string{"listen: :1\n", "hostname: [a, b]\n", "a: &a [*a]", "? - x\n: y", "listen: !!binary aGk="} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := filepath.Join(t.TempDir(), "leafward.yaml")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(config.Flags{Config: file}, nil); err != nil {
+			if _, ok := config.AsMistakes(err); !ok {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "leafward.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

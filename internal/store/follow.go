@@ -1,0 +1,156 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/audit"
+)
+
+const (
+	followPause  = 50 * time.Millisecond  // events that come together are written to disk together
+	followShared = 100 * time.Millisecond // how often other replicas' events are looked for
+	followAlone  = time.Second            // how often to look when every change is our own
+	followRows   = 500
+)
+
+// Follower copies the numbered events into the ledger, which lies outside the database, and numbers them while this
+// process holds the sequencer's lease. Make one for each process with NewFollower.
+type Follower struct {
+	db     *DB
+	ledger *audit.Ledger
+	holder string
+	tell   func(*leafward.Event)
+
+	mu      sync.Mutex
+	trouble error
+}
+
+// NewFollower makes a follower. Holder is unique for each process; tell, which may be nil, hears each event once it is
+// in the ledger.
+func NewFollower(db *DB, ledger *audit.Ledger, holder string, tell func(*leafward.Event)) *Follower {
+	if tell == nil {
+		tell = func(*leafward.Event) {}
+	}
+	return &Follower{db: db, ledger: ledger, holder: holder, tell: tell}
+}
+
+// Healthy is nil while the ledger takes every event, else the reason why not.
+func (f *Follower) Healthy() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trouble
+}
+
+// Run follows until the context ends. What the ledger cannot take is tried again: it is in the database.
+func (f *Follower) Run(ctx context.Context) error {
+	ctx = leafward.WithActor(ctx, leafward.System("ledger"))
+	every := followAlone
+	if f.db.writer == nil {
+		every = followShared
+	}
+	for {
+		changed := f.db.Changed()
+		if err := f.Follow(ctx); ctx.Err() == nil {
+			f.note(ctx, err)
+		}
+		if !pause(ctx, followPause, nil) || !pause(ctx, every, changed) {
+			return nil
+		}
+	}
+}
+
+// Follow brings the ledger to where the log is now. The context must carry an actor of all teams.
+func (f *Follower) Follow(ctx context.Context) error {
+	if err := f.sequence(ctx); err != nil {
+		return err
+	}
+	for {
+		n, err := f.copy(ctx)
+		if err != nil || n < followRows {
+			return err
+		}
+	}
+}
+
+// sequence numbers what waits. It reads first, because a write wakes everybody.
+func (f *Follower) sequence(ctx context.Context) error {
+	for f.db.writer == nil {
+		var waiting int64
+		err := f.db.View(ctx, func(v *View) (err error) {
+			waiting, _, err = v.AuditLag()
+			return err
+		})
+		if err != nil || waiting == 0 {
+			return err
+		}
+		if n, err := f.db.Sequence(ctx, f.holder); err != nil || n < maxSequence {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy appends the next events to the ledger.
+func (f *Follower) copy(ctx context.Context) (n int, err error) {
+	seq, chain := f.ledger.Head()
+	var events []leafward.Event
+	err = f.db.View(ctx, func(v *View) error {
+		events, err = v.EventsAfter(max(seq-1, 0), followRows+1)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if seq > 0 {
+		if len(events) == 0 || audit.Hash(events[0].Chain) != chain {
+			return 0, leafward.Errorf(leafward.Conflict, "restore the newer database, or move the ledger directory away after having looked into it",
+				"the ledger on this machine knows event %d, and the database knows another or none: an older database was put in its place", seq)
+		}
+		events = events[1:]
+	}
+	if len(events) == 0 {
+		return 0, nil
+	}
+	records := make([]audit.Record, len(events))
+	for i := range events {
+		records[i] = RecordOf(&events[i])
+	}
+	if err := f.ledger.Append(records); err != nil {
+		return 0, fmt.Errorf("appending to the ledger: %w", err)
+	}
+	for i := range events {
+		f.tell(&events[i])
+	}
+	return len(events), nil
+}
+
+// note keeps why the ledger does not follow, and logs when that begins and ends.
+func (f *Follower) note(ctx context.Context, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err != nil && (f.trouble == nil || f.trouble.Error() != err.Error()):
+		f.db.Log().ErrorContext(ctx, "the ledger does not follow the log", "error", err)
+	case err == nil && f.trouble != nil:
+		f.db.Log().InfoContext(ctx, "the ledger follows the log again", slog.String("holder", f.holder))
+	}
+	f.trouble = err
+}
+
+// pause waits for a while or until woken; it is false when the context ended.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-woken:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
