@@ -6,13 +6,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/deploy"
 	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/fleet"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/issuer/local"
 	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/outbound"
 	"github.com/leafward/leafward/internal/store"
 )
 
@@ -24,6 +26,9 @@ type verbs struct {
 	engine   *job.Engine
 	auth     *auth.Service
 	settings *lifecycle.Settings
+	issuers  *lifecycle.Issuers
+	deploy   *deploy.Service
+	fleet    *fleet.Service
 }
 
 // issuerTypes are the issuers that are built in.
@@ -33,8 +38,10 @@ func (a *App) issuerTypes() []issuer.Plugin {
 
 // wire makes the verbs. This is the one place where a verb meets the engine: its kinds of jobs and its schedules.
 func (a *App) wire(context.Context) (err error) {
-	orders := lifecycle.NewOrders(a.db, a.master, a.openIssuer)
-	kinds := slices.Concat(orders.Kinds())
+	a.verbs.issuers = lifecycle.NewIssuers(a.db, a.master, a.issuerTypes())
+	orders := lifecycle.NewOrders(a.db, a.master, a.verbs.issuers.Open)
+	prover := deploy.New(a.db, targetTypes(), outbound.New(outbound.Config{Allow: a.config.ProbeAllow}).DialContext)
+	kinds := slices.Concat(orders.Kinds(), prover.Kinds(), fleet.Kinds())
 	schedules := slices.Concat(orders.Schedules(), a.schedules())
 	a.verbs.engine, err = job.New(job.Config{
 		DB: a.db, Log: a.log, Points: a.points, Worker: a.name, Kinds: kinds, Schedules: schedules, Workers: workers, Grace: grace,
@@ -43,6 +50,8 @@ func (a *App) wire(context.Context) (err error) {
 		return err
 	}
 	a.verbs.auth = auth.New(a.db, a.log)
+	a.verbs.deploy = deploy.NewService(a.db, a.verbs.engine)
+	a.verbs.fleet = fleet.New(a.db, a.verbs.engine, a.master, targetTypes(), a.log)
 	a.verbs.settings = lifecycle.NewSettings(a.db, func(tx *store.Tx, id string) error {
 		policy, err := tx.RenewalPolicy(id)
 		if err != nil {
@@ -61,16 +70,6 @@ func (a *App) schedules() []job.Schedule {
 	}}}
 }
 
-// openIssuer makes the issuer that a configured row describes.
-func (a *App) openIssuer(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
-	for _, p := range a.issuerTypes() {
-		if p.Type == row.Type {
-			return p.Open(ctx, row.ID, row.Config)
-		}
-	}
-	return nil, leafward.Errorf(leafward.UnsupportedType, "use an issuer of another type", "the issuer %s is of the type %s, which is not built in", row.Name, row.Type)
-}
-
 // deps are what the REST door leads to.
 func (a *App) deps() (rest.Deps, error) {
 	plugins, err := a.plugins()
@@ -78,7 +77,8 @@ func (a *App) deps() (rest.Deps, error) {
 		return rest.Deps{}, fmt.Errorf("describing the plugins: %w", err)
 	}
 	return rest.Deps{
-		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Plugins: plugins, Checks: a.checks(),
+		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
+		Plugins: plugins, Checks: a.checks(),
 		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log,
 	}, nil
 }
