@@ -18,6 +18,7 @@ var version = "dev" //nolint:gochecknoglobals // the linker can set nothing else
 // commands are all commands.
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server."`
+	Agent   agentCommands  `cmd:"" help:"The agent of a host."`
 	OpenAPI openapiCommand `cmd:"" name:"openapi" help:"Print the OpenAPI document of the REST API."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 	hookCommands
@@ -34,7 +35,7 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	var all commands
 	parser, err := kong.New(&all, kong.Name("leafward"), kong.Description("Leafward issues, deploys, proves, renews and revokes X.509 certificates."),
-		kong.BindTo(ctx, (*context.Context)(nil)))
+		kong.BindTo(ctx, (*context.Context)(nil)), agentVars())
 	if err != nil {
 		return fail(err)
 	}

@@ -127,6 +127,9 @@ func (a *Agent) Close() error {
 	return a.dir.Close()
 }
 
+// Rules are what the host lets this agent do.
+func (a *Agent) Rules() target.Rules { return a.files.Rules() }
+
 // errRetired ends an agent that the server does not know any more.
 var errRetired = errors.New("the agent is retired")
 
@@ -134,7 +137,7 @@ var errRetired = errors.New("the agent is retired")
 // Both are no error.
 func (a *Agent) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "the agent runs", "agent", a.ID, "name", a.Name, "server", a.Server, "root_sha256", pki.Fingerprint(a.Root.Raw),
-		"may_write", a.files.Rules().Paths(), "may_run", a.files.Rules().Commands())
+		"may_write", a.Rules().Paths(), "may_run", a.Rules().Commands())
 	if err := a.files.Recover(ctx, a.told(ctx)); err != nil && ctx.Err() == nil {
 		a.log.ErrorContext(ctx, "a change that was interrupted could not be brought to its end", "error", advised(err))
 	}
