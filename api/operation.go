@@ -17,7 +17,12 @@ type Info struct {
 	Role    leafward.Role // the least role that may call it
 	Errors  []int         // documented besides 400, 401, 403, 404, 429, 500, 503, 507
 	Lax     bool          // unknown properties of the body are ignored
+
+	Elsewhere *Media // another door serves it and its bodies are not JSON; nil: the REST door does
 }
+
+// Media are the content types of bodies that are not JSON; "" where there is none.
+type Media struct{ Ask, Answer string }
 
 // Operation is one call of the API: In carries path, query, header and Body by tags, Out is the answer's body.
 type Operation[In, Out any] struct{ Info }
@@ -130,7 +135,7 @@ func Operations() []Info {
 	for _, group := range [][]Info{
 		healthOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
 		keyOperations(), auditOperations(), pluginOperations(),
-		jobOperations(),
+		jobOperations(), revocationOperations(),
 		agentOperations(), targetOperations(),
 	} {
 		all = append(all, group...)

@@ -27,7 +27,7 @@ const (
 	crlLease   = time.Second            // how long others wait for a replica that publishes, should it vanish
 	crlRemoved = 500                    // rows that one transaction removes
 
-	crlPatience = 3 * time.Second // with the database, before the last known list is given
+	patience = 3 * time.Second // with the database, before a relying party is given the last known list, or told to try later
 )
 
 // Run publishes CRLs until the context ends: within a second of a revocation, and when half of a list's life is over.
@@ -217,7 +217,7 @@ func firstCRL(row leafward.Authority, cert *x509.Certificate, signer crypto.Sign
 func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
 	known, have := c.lists.get(id)
 	list := known
-	reading, stop := context.WithTimeout(system(ctx), crlPatience)
+	reading, stop := context.WithTimeout(system(ctx), patience)
 	defer stop()
 	err := c.db.View(reading, func(v *store.View) error {
 		row, err := locate(v, id)

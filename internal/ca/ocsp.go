@@ -62,14 +62,17 @@ func factOf(s leafward.Serial, found bool) fact {
 // answers is decided by the issuer's name and key in the request. The error says that the id is unknown or not of this
 // server; everything else that goes wrong is told in the answer.
 func (c *CA) Respond(ctx context.Context, id string, request []byte) (Answer, error) {
-	ctx = system(ctx)
+	caller := ctx
+	ctx, stop := context.WithTimeout(system(ctx), patience)
+	defer stop()
 	parsed, wrong := ocsp.ParseRequest(request)
 	q := question{request: parsed, key: string(request)}
 	err := c.db.View(ctx, func(v *store.View) error {
-		if _, err := locate(v, id); err != nil || wrong != nil {
+		row, err := locate(v, id)
+		if err != nil || wrong != nil {
 			return err
 		}
-		return c.look(v, &q)
+		return c.look(v, row, &q)
 	})
 	switch kind := leafward.KindOf(err); {
 	case kind == leafward.NotFound || kind == leafward.UnsupportedType:
@@ -89,10 +92,15 @@ func (c *CA) Respond(ctx context.Context, id string, request []byte) (Answer, er
 	if errors.Is(err, errEnded) {
 		return failure(ocsp.Unauthorized), nil
 	}
-	if ctx.Err() == nil {
-		c.log.ErrorContext(ctx, "an OCSP request was answered tryLater", "error", err)
+	return c.tryLater(caller, err), nil
+}
+
+// tryLater is the answer when something went wrong here; never is it good.
+func (c *CA) tryLater(caller context.Context, err error) Answer {
+	if caller.Err() == nil {
+		c.log.ErrorContext(caller, "an OCSP request was answered tryLater", "error", err)
 	}
-	return failure(ocsp.TryLater), nil
+	return failure(ocsp.TryLater)
 }
 
 // RespondSerial is Respond for a bare serial number of the authority, in hex with or without leading zeros.
@@ -103,9 +111,14 @@ func (c *CA) RespondSerial(ctx context.Context, id, serial string) (Answer, erro
 		p.Add("serial", err.Error(), "write the serial number in hex")
 		return Answer{}, p.Err()
 	}
-	a, err := c.open(system(ctx), id)
-	if err != nil {
+	reading, stop := context.WithTimeout(system(ctx), patience)
+	defer stop()
+	a, err := c.open(reading, id)
+	switch kind := leafward.KindOf(err); {
+	case kind == leafward.NotFound || kind == leafward.UnsupportedType:
 		return Answer{}, err
+	case err != nil:
+		return c.tryLater(ctx, err), nil
 	}
 	request, err := requestFor(a.cert, number)
 	if err != nil {
@@ -133,11 +146,11 @@ type question struct {
 	facts     []fact
 }
 
-// look finds the authority and reads the serials, in one snapshot.
-func (c *CA) look(v *store.View, q *question) error {
+// look finds the authority and reads the serials, in one snapshot; here is the authority that was named beside the request.
+func (c *CA) look(v *store.View, here leafward.Authority, q *question) error {
 	q.now = v.Now
 	for i, cert := range q.request.Certs {
-		authority, err := c.directory.find(c, v, cert)
+		authority, err := c.directory.find(c, v, here, cert)
 		if err != nil {
 			return err
 		}
@@ -205,13 +218,21 @@ func (a answer) kept(now time.Time) Answer {
 type directory struct {
 	mu     sync.Mutex
 	known  map[string]string // hash of the name and of the key → authority
+	ids    map[string]bool   // the authorities among those
 	looked time.Time
 }
 
-// find gives the authority that issued a certificate, "" when none of ours did.
-func (d *directory) find(c *CA, v *store.View, cert ocsp.CertID) (string, error) {
+// find gives the authority that issued a certificate, "" when none of ours did. The one that was named beside the
+// request is looked at first, so that a new one is known at once.
+func (d *directory) find(c *CA, v *store.View, here leafward.Authority, cert ocsp.CertID) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ids == nil {
+		d.known, d.ids = make(map[string]string), make(map[string]bool)
+	}
+	if err := d.add(c, v, here); err != nil {
+		return "", err
+	}
 	key := string(cert.NameHash) + string(cert.KeyHash)
 	if id, ok := d.known[key]; ok || time.Since(d.looked) < lookAgain {
 		return id, nil
@@ -220,29 +241,37 @@ func (d *directory) find(c *CA, v *store.View, cert ocsp.CertID) (string, error)
 	if err != nil {
 		return "", err
 	}
-	known := make(map[string]string)
 	for _, row := range all {
-		if row.Custody != custodyLocal || row.Certificate == "" {
-			continue
-		}
-		own, err := v.CACertificate(row.Certificate)
-		if err != nil {
+		if err := d.add(c, v, row); err != nil {
 			return "", err
-		}
-		issuer, err := c.certificate(own)
-		if err != nil {
-			return "", err
-		}
-		for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
-			name, public, err := ocsp.IssuerHashes(hash, issuer)
-			if err != nil {
-				return "", err
-			}
-			known[string(name)+string(public)] = row.ID
 		}
 	}
-	d.known, d.looked = known, time.Now()
-	return known[key], nil
+	d.looked = time.Now()
+	return d.known[key], nil
+}
+
+// add remembers the hashes of an authority of ours.
+func (d *directory) add(c *CA, v *store.View, row leafward.Authority) error {
+	if d.ids[row.ID] || row.Custody != custodyLocal || row.Certificate == "" {
+		return nil
+	}
+	own, err := v.CACertificate(row.Certificate)
+	if err != nil {
+		return err
+	}
+	issuer, err := c.certificate(own)
+	if err != nil {
+		return err
+	}
+	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+		name, public, err := ocsp.IssuerHashes(hash, issuer)
+		if err != nil {
+			return err
+		}
+		d.known[string(name)+string(public)] = row.ID
+	}
+	d.ids[row.ID] = true
+	return nil
 }
 
 // RespondPath is Respond for a request in the path of a GET, as it came over the wire and not cleaned (RFC 6960

@@ -149,3 +149,32 @@ func TestADatabaseThatIsGoneMakesOCSPTryLaterAndKeepsTheCRL(t *testing.T) {
 		t.Errorf("the CRL is gone: %v", err)
 	}
 }
+
+func TestANewAuthorityIsKnownAtOnce(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil), publicURL)
+	issued := w.issue(t, order(t, "r-1"))
+	w.respond(t, w.ask(t, crypto.SHA256, nil, issued.Serial)) // from here on unknown hashes are not looked for again for a second
+	made, err := w.CreateIssuer(w.ctx, leafward.Issuer{Name: "fresh", Type: leafward.GenericCA, Config: []byte("{}"), Secrets: []string{}, Enabled: true},
+		ca.Spec{Key: pki.KeyKind{Algorithm: pki.ECDSA, Size: 256}, Subject: pki.Subject{CommonName: "fresh"}})
+	check(t, err)
+	o := order(t, "r-2")
+	o.Authority = made.ID
+	if got := w.status(t, made.ID, w.issue(t, o).Serial); got.Status != ocsp.Good {
+		t.Errorf("its certificate is %v", got.Status)
+	}
+}
+
+func TestWhatCannotBeReadIsAnsweredTryLater(t *testing.T) {
+	db := storetest.SQLite(t, nil)
+	w := start(t, db, publicURL)
+	issued := w.issue(t, order(t, "r-1"))
+	request := w.ask(t, crypto.SHA256, nil, issued.Serial)
+	check(t, db.Close())
+	bySerial, err := w.RespondSerial(w.ctx, issued.Authority, issued.Serial)
+	if err != nil || bySerial.Code != ocsp.TryLater {
+		t.Errorf("by serial: %v %v", bySerial.Code, err)
+	}
+	if answer, err := w.Respond(w.ctx, issued.Authority, request); err != nil || answer.Code != ocsp.TryLater {
+		t.Errorf("by request: %v %v", answer.Code, err)
+	}
+}

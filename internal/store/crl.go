@@ -111,8 +111,10 @@ type CRLState struct {
 	Events     []leafward.Event // its last publications, the newest first
 }
 
-// CRLStates tells of the CRL of every authority of our own, and of every issuer without one.
+// CRLStates tells of the CRL of every authority of our own, and of every issuer without one, inside the actor's scope.
+// The authority of an issuer that was removed belongs to nobody: actors of all teams see it.
 func (v *View) CRLStates() (states []CRLState, err error) {
+	seen := newSelection(v.Actor, "team")
 	err = v.rows(func(scan func(...any) error) error {
 		var s CRLState
 		var this, next int64
@@ -122,12 +124,14 @@ func (v *View) CRLStates() (states []CRLState, err error) {
 		s.Stale = s.Authority != "" && !v.Now.Before(s.NextUpdate)
 		states = append(states, s)
 		return err
-	}, `SELECT a.issuer, a.id, a.name, coalesce(c.number, 0), coalesce(c.this_update, 0), coalesce(c.next_update, 0),
-			coalesce(c.entries, 0), coalesce(length(c.der), 0), (SELECT count(*) FROM revocations r WHERE r.authority = a.id)
-		FROM authorities a LEFT JOIN crls c ON c.authority = a.id AND c.shard = 0
-		WHERE a.custody = 'local' AND a.state IN ('active', 'retiring')
-		UNION ALL SELECT i.id, '', i.name, 0, 0, 0, 0, 0, 0 FROM issuers i WHERE i.authority = ''
-		ORDER BY 1, 2`)
+	}, `SELECT issuer, authority, name, number, this_update, next_update, entries, size, waiting FROM (
+			SELECT coalesce(i.team, ' ') AS team, a.issuer AS issuer, a.id AS authority, a.name AS name, coalesce(c.number, 0) AS number,
+				coalesce(c.this_update, 0) AS this_update, coalesce(c.next_update, 0) AS next_update, coalesce(c.entries, 0) AS entries,
+				coalesce(length(c.der), 0) AS size, (SELECT count(*) FROM revocations r WHERE r.authority = a.id) AS waiting
+			FROM authorities a LEFT JOIN issuers i ON i.id = a.issuer LEFT JOIN crls c ON c.authority = a.id AND c.shard = 0
+			WHERE a.custody = 'local' AND a.state IN ('active', 'retiring')
+			UNION ALL SELECT i.team, i.id, '', i.name, 0, 0, 0, 0, 0, 0 FROM issuers i WHERE i.authority = ''
+		) AS listed `+seen.where()+" ORDER BY issuer, authority", seen.args...)
 	for i := range states {
 		if err != nil {
 			break

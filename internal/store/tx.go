@@ -110,6 +110,8 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	case c = <-db.readers:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-db.writer.done:
+		return errClosed
 	}
 	defer func() { db.readers <- c }()
 	if c.raw == nil {

@@ -38,7 +38,7 @@ func build(d Deps) *router {
 	s := &server{d}
 	for _, group := range []func(*router){
 		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
-		s.jobs,
+		s.jobs, s.revocation,
 		s.agents, s.agentWork, s.invitations, s.targets,
 	} {
 		group(r)
