@@ -91,10 +91,8 @@ func (s *Service) CreateKey(ctx context.Context, name string, role leafward.Role
 		if !tx.Actor.MayWrite(team) && team == "" {
 			return beyond("a key for all teams")
 		}
-		if team != "" {
-			if _, err := tx.Team(team); err != nil {
-				return err
-			}
+		if err := tx.CheckTeam("key", "", team); err != nil {
+			return err
 		}
 		if taken, err := tx.KeyNamed(name); err != nil {
 			return err

@@ -129,6 +129,9 @@ func mayVerify(tx *store.Tx, j *leafward.Job, at *place, found bool, said *Said)
 	if tx.Actor.Type == leafward.ActorAgent && tx.Actor.ID != agent {
 		return leafward.Errorf(leafward.Denied, "use the key of the job's agent", "job %s belongs to another agent", j.ID)
 	}
+	if tx.Actor.Type != leafward.ActorAgent && !tx.Actor.MayWrite(j.Team) {
+		return leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "job %s is shared by all teams, and your key is for some", j.ID)
+	}
 	var p leafward.Problems
 	p.Check(said.Target == j.Target, "target_id", "is not the job's target", "send "+j.Target)
 	p.Check(said.Expected != "", "expected_fingerprint", "is missing", "send the SHA-256 of the certificate that was deployed")

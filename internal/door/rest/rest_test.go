@@ -192,28 +192,3 @@ func TestUnknownPathsMethodsAndMediaAnswerInOneForm(t *testing.T) {
 		}
 	}
 }
-
-func TestEveryOperationAsksForItsRole(t *testing.T) {
-	h := newHouse(t, storetest.SQLite(t, nil))
-	ranks := []struct {
-		who  string
-		role leafward.Role
-	}{{"viewer", leafward.RoleViewer}, {"operator", leafward.RoleOperator}, {"admin", leafward.RoleAdmin}}
-	for _, op := range api.Operations() {
-		if op.Elsewhere != nil {
-			continue
-		}
-		path := strings.NewReplacer("{id}", "no-such", "{cert_id}", "no-such", "{job_id}", "no-such").Replace(op.Path)
-		for _, who := range []string{"nobody", "stranger"} {
-			if status, out, _ := h.send(t, who, op.Method, path, ""); op.Role != leafward.RolePublic && status != 401 {
-				t.Errorf("%s as %s: %d %v", op.ID, who, status, out)
-			}
-		}
-		for _, r := range ranks {
-			status, out, _ := h.send(t, r.who, op.Method, path, "")
-			if denied := status == 403; denied == r.role.Includes(op.Role) {
-				t.Errorf("%s as %s: %d %v", op.ID, r.who, status, out)
-			}
-		}
-	}
-}
