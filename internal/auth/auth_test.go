@@ -10,6 +10,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -47,7 +48,7 @@ func TestAKeyOpensWhatItsRoleAndTeamSay(t *testing.T) {
 			team string
 		}{{"reader", leafward.RoleViewer, ""}, {"hand", leafward.RoleOperator, leafward.DefaultTeam}, {"boss", leafward.RoleAdmin, ""}} {
 			secret, _ := w.key(c.name, c.role, c.team)
-			if !strings.HasPrefix(secret, auth.KeyPrefix) || len(secret) < 40 {
+			if !strings.HasPrefix(secret, keys.KeyPrefix) || len(secret) < 40 {
 				w.t.Errorf("the key is %q", secret)
 			}
 			actor, err := w.Authenticate(w.ctx, secret)
@@ -165,7 +166,7 @@ func TestARequestIsIdentifiedByItsBearerToken(t *testing.T) {
 	secret, _ := w.key("caller", leafward.RoleViewer, "")
 	var actor leafward.Actor
 	var known bool
-	var refusal string
+	var refusal *leafward.Error
 	door := w.Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		actor, known = leafward.ActorFrom(r.Context())
 		refusal = auth.Refusal(r.Context())
@@ -185,8 +186,8 @@ func TestARequestIsIdentifiedByItsBearerToken(t *testing.T) {
 	}
 	for _, header := range []string{"", "Bearer", "Bearer ", "Basic " + secret, secret, "Bearer lwk_" + strings.Repeat("x", 600), "Bearer " + secret + "x"} {
 		id := ask(header, "two words")
-		if known || refusal == "" || id == "two words" || id == "" {
-			t.Errorf("%.40q: known %v, refused with %q, request %q", header, known, refusal, id)
+		if known || refusal.Message == "" || id == "two words" || id == "" {
+			t.Errorf("%.40q: known %v, refused with %v, request %q", header, known, refusal, id)
 		}
 	}
 }
