@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -124,7 +125,7 @@ func alike(a, b []byte) bool {
 
 // below names fields by the property that they are in.
 func below(property string, err error) error {
-	e, ok := err.(*leafward.Error) //nolint:errorlint // made by the plugin right before, never wrapped
+	e, ok := errors.AsType[*leafward.Error](err)
 	if !ok {
 		return err
 	}

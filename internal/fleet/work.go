@@ -46,10 +46,10 @@ func (s *Service) Work(ctx context.Context, id string, wait time.Duration) (item
 	}
 }
 
-// await returns when the agent may have work, or at the end.
+// await returns when the agent may have something to hear, or at the end.
 func (s *Service) await(ctx context.Context, id string, end time.Time, changed <-chan struct{}) error {
-	for {
-		pause := time.NewTimer(min(lookPace, time.Until(end)))
+	for wait := lookPace; ; {
+		pause := time.NewTimer(min(wait, time.Until(end)))
 		select {
 		case <-changed:
 		case <-pause.C:
@@ -62,14 +62,18 @@ func (s *Service) await(ctx context.Context, id string, end time.Time, changed <
 			return nil
 		}
 		changed = s.db.Changed()
-		has, err := s.due.has(ctx, s.db, id)
-		if err != nil || has {
+		found, fresh, err := s.due.look(ctx, s.db, id)
+		if err != nil || found {
 			return err
+		}
+		wait = lookPace
+		if !fresh {
+			wait, changed = restPace, nil
 		}
 	}
 }
 
-// glance is one look at who has work, shared by all agents that wait.
+// glance is one look at who has work, or was retired lately, shared by all agents that wait.
 type glance struct {
 	mu     sync.Mutex
 	stale  <-chan struct{} // closed by the next commit after the look
@@ -77,30 +81,34 @@ type glance struct {
 	agents map[string]bool
 }
 
-// has tells whether the agent has work by a look that is no older than the last commit and lookPace.
-func (g *glance) has(ctx context.Context, db *store.DB, id string) (bool, error) {
+// look tells whether the agent has something to hear. It looks again when something was committed since, but not more
+// often than every restPace: then fresh is false, and the caller asks again.
+func (g *glance) look(ctx context.Context, db *store.DB, id string) (found, fresh bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	old := g.stale == nil || time.Since(g.at) >= lookPace
+	age := time.Since(g.at)
+	old := g.stale == nil || age >= lookPace
 	if !old {
 		select {
 		case <-g.stale:
-			old = true
+			if old = age >= restPace; !old {
+				return g.agents[id], false, nil
+			}
 		default:
 		}
 	}
 	if old {
 		stale := db.Changed()
 		err := db.View(leafward.WithActor(ctx, leafward.System("work")), func(v *store.View) (err error) {
-			g.agents, err = v.AgentsWithWork()
+			g.agents, err = v.AgentsToTell(v.Now.Add(-2 * MaxWait))
 			return err
 		})
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		g.stale, g.at = stale, time.Now()
 	}
-	return g.agents[id], nil
+	return g.agents[id], true, nil
 }
 
 // work reads what the agent may take up now.

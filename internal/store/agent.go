@@ -106,8 +106,8 @@ func (v *View) OpenJobsOfAgent(agent string) ([]leafward.Job, error) {
 	return selectAll(v, jobs(), "WHERE agent = $1 AND agent <> '' AND "+openJobs+" ORDER BY created_at, id", agent)
 }
 
-// AgentsWithWork are the agents for which AgentWork would find something.
-func (v *View) AgentsWithWork() (map[string]bool, error) {
+// AgentsToTell are the agents for which AgentWork would find something, and those that were retired after the instant.
+func (v *View) AgentsToTell(since time.Time) (map[string]bool, error) {
 	out := make(map[string]bool)
 	err := v.rows(func(scan func(...any) error) error {
 		var agent string
@@ -115,7 +115,8 @@ func (v *View) AgentsWithWork() (map[string]bool, error) {
 		out[agent] = true
 		return err
 	}, `SELECT DISTINCT agent FROM jobs WHERE agent <> '' AND `+openJobs+` AND run_at <= $1 AND (deadline = 0 OR deadline > $1)
-		AND (status IN ('Pending', 'AwaitingCSR') OR status = 'Running' AND lease_until <= $1)`, micros(v.Now))
+		AND (status IN ('Pending', 'AwaitingCSR') OR status = 'Running' AND lease_until <= $1)
+		UNION SELECT id FROM agents WHERE retired_at > 0 AND retired_at >= $2`, micros(v.Now), micros(since))
 	return out, err
 }
 
