@@ -152,6 +152,11 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		elif [ "$${CI:-}" = true ]; then echo "gcc is missing: the race detector needs it"; exit 1; \
 		else echo "skipped: the race detector needs gcc"; fi
 
+# The long forms of the drills of `make e2e`, each with its figures.
+.PHONY: drill-crash
+drill-crash: build build-testhooks $(TOOLS)/cluster ## Kill the server 40 times during 10,000 issuances
+	@$(CLUSTER) $(GO) test -count=1 -v -timeout 2h -run TestNothingAcknowledgedIsLostWhenTheServerIsKilled ./e2e -crash.issues 10000 -crash.kills 40
+
 .PHONY: e2e
 e2e: build build-testhooks $(TOOLS)/gotestsum $(TOOLS)/cluster ## Scripts against the real binary, nginx and PostgreSQL
 	@$(CLUSTER) $(TEST) -count=1 -timeout 15m ./e2e/...

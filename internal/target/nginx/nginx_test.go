@@ -51,7 +51,10 @@ func start(t testing.TB) *server {
 	s.configure("")
 	s.write("reload.sh", "if [ -e \"$1\" ]; then echo the reload is jammed; exit 1; fi; shift; exec \"$@\"")
 	s.run(s.command()...)
-	t.Cleanup(func() { _, _ = s.command("-s", "stop").Run(context.Background()) })
+	t.Cleanup(func() {
+		s.configure("") // nginx does not stop before it understands its configuration, which the test may have spoilt
+		_, _ = s.command("-s", "stop").Run(context.Background())
+	})
 	return s
 }
 

@@ -1,0 +1,75 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// agent is one of ours on this host.
+type agent struct {
+	id   string
+	dir  string
+	home string // the server's URL
+	*process
+	flags []string
+}
+
+// rootSHA256 is what a joining agent pins.
+func (s *server) rootSHA256(t testing.TB) string {
+	t.Helper()
+	block, _ := pem.Decode(s.root(t))
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:])
+}
+
+// invite makes a token for one agent.
+func (s *server) invite(t testing.TB) string {
+	t.Helper()
+	return text(s.admin.expect(t, 201, "POST", "/api/v1/agents/invitations", object{}), "token")
+}
+
+// join enrols a new agent that may work on the nginx; it does not run yet.
+func (s *server) join(t testing.TB, home string, n *nginx) *agent {
+	t.Helper()
+	a := &agent{dir: filepath.Join(shortDir(t), "agent"), home: home, flags: n.allowed()}
+	args := slices.Concat([]string{"agent", "join", home, "--token", s.invite(t), "--root", s.rootSHA256(t), "--data-dir", a.dir}, a.flags)
+	tool(t, nil, program(t, "leafward-testhooks"), args...)
+	a.id = s.ledger.await(t, "agent.joined", "").Event.Resource
+	return a
+}
+
+// run starts it.
+func (a *agent) run(t testing.TB) {
+	t.Helper()
+	a.process = start(t, program(t, "leafward-testhooks"), slices.Concat([]string{"agent", "run", "--data-dir", a.dir}, a.flags)...)
+}
+
+// target makes a place of the agent on the nginx.
+func (s *server) target(t testing.TB, agentID string, n *nginx, name string) string {
+	t.Helper()
+	made := s.admin.expect(t, 201, "POST", "/api/v1/targets", object{"name": name, "type": "NGINX", "agent_id": agentID, "config": n.config(name)})
+	return text(made, "id")
+}
+
+// served is the fingerprint that openssl gets from an address, after it verified the chain up to the server's root.
+func (s *server) served(t testing.TB, addr, name string) string {
+	t.Helper()
+	seen := tool(t, nil, "openssl", "s_client", "-connect", addr, "-servername", name, "-verify_hostname", name, "-verify_return_error",
+		"-CAfile", filepath.Join(s.dir, "root.pem"))
+	return fingerprint(t, seen)
+}
+
+// fingerprint is the SHA-256 of the first certificate in a text, as openssl tells it, in hex.
+func fingerprint(t testing.TB, pemText string) string {
+	t.Helper()
+	out := tool(t, []byte(pemText), "openssl", "x509", "-noout", "-fingerprint", "-sha256")
+	_, hexed, _ := strings.Cut(strings.TrimSpace(out), "=")
+	return strings.ToLower(strings.ReplaceAll(hexed, ":", ""))
+}

@@ -1,0 +1,98 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+// contract is the API document, by which every answer in these tests is judged.
+type contract struct {
+	doc *openapi3.T
+	mux *http.ServeMux // finds the path of a request
+}
+
+// emitted is the document that the binary emits.
+var emitted = sync.OnceValues(func() (*contract, error) {
+	text, err := exec.Command("../bin/leafward-testhooks", "openapi").Output()
+	if err != nil {
+		return nil, fmt.Errorf("leafward openapi: %w", err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		return nil, fmt.Errorf("the emitted document: %w", err)
+	}
+	c := &contract{doc: doc, mux: http.NewServeMux()}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			c.mux.Handle(method+" "+path, http.NotFoundHandler())
+		}
+	}
+	return c, nil
+})
+
+// violation says what is wrong with the answer; nil when it is as the document says.
+func (c *contract) violation(r *http.Request, status int, header http.Header, body []byte) error {
+	_, pattern := c.mux.Handler(r)
+	method, path, _ := strings.Cut(pattern, " ")
+	item := c.doc.Paths.Value(path)
+	if item == nil {
+		return fmt.Errorf("there is no such operation in the document")
+	}
+	route := &routers.Route{Spec: c.doc, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)}
+	in := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, Route: route},
+		Status:                 status, Header: header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	if len(body) == 0 && status == http.StatusNoContent {
+		in.Options.ExcludeResponseBody = true
+	}
+	return openapi3filter.ValidateResponse(context.Background(), in.SetBodyBytes(body))
+}
+
+// judge is a transport that fails the test when an answer is not what the document says.
+type judge struct {
+	t    testing.TB
+	next http.RoundTripper
+	law  *contract
+}
+
+func newJudge(t testing.TB, next http.RoundTripper) *judge {
+	t.Helper()
+	law, err := emitted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &judge{t: t, next: next, law: law}
+}
+
+// RoundTrip reads the answer whole: nothing in these tests is larger than memory.
+func (j *judge) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := j.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	if err := j.law.violation(r, answer.StatusCode, answer.Header, body); err != nil {
+		j.t.Errorf("%s %s answered %d: %v\n%.2000s", r.Method, r.URL.Path, answer.StatusCode, err, body)
+	}
+	return answer, nil
+}

@@ -1,0 +1,3 @@
+// Package e2e drives the real programs from outside, as their users do: the server on both engines, agents, a private
+// nginx, openssl. It knows nothing of their inside but the test clock, and holds every answer against the API document.
+package e2e

@@ -1,0 +1,124 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/leafward/leafward/internal/audit"
+)
+
+// smallDisk is a file system of 16 MiB, which only root may mount.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("skipped: only root may mount a small file system")
+	}
+	dir := shortDir(t)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m,mode=0700"); err != nil {
+		missing(t, "a small file system cannot be mounted here: "+err.Error())
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill takes all the room that is left.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, size := range []int{1 << 20, 4096} {
+		for err = error(nil); err == nil; {
+			_, err = file.Write(make([]byte, size))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A full disk refuses writes in words and keeps everything else going; room makes it whole without a restart.
+func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t)
+	s := newServer(t, "")
+	for i, flag := range s.flags {
+		if flag == s.dir {
+			s.flags[i] = filepath.Join(disk, "data")
+		}
+	}
+	s.dir = filepath.Join(disk, "data")
+	s.start(t)
+	s.open(t)
+	_, made := s.issue(t, "kept.example.com")
+	id, serial := text(made, "id"), text(made, "version", "serial_number")
+	_, gone := s.issue(t, "gone.example.com")
+	s.admin.expect(t, 200, "POST", "/api/v1/certificates/"+text(gone, "id")+"/revoke", object{"reason": "superseded"})
+	s.ledger.await(t, "crl.published", "")
+
+	filler := filepath.Join(disk, "filler")
+	fill(t, filler)
+	acked := attempts(t, s, http.StatusInsufficientStorage)
+	for _, path := range []string{"/api/v1/certificates/" + id, "/api/v1/certificates", "/api/v1/audit", "/health"} {
+		s.admin.get(t, path)
+	}
+	v := newVerdict(t, &drill{server: s})
+	if got, err := v.ask(t, &certificate{serial: serial}); err != nil || got.String() != "good" {
+		t.Errorf("OCSP says %v %v", got, err)
+	}
+	if got, err := v.ask(t, &certificate{serial: text(gone, "version", "serial_number")}); err != nil || got.String() != "revoked" {
+		t.Errorf("OCSP says %v %v", got, err)
+	}
+	fetch(t, s.plain+"/.well-known/pki/crl/iss-local")
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	acked += attempts(t, s, http.StatusCreated)
+	rows := s.admin.rows(t, "/api/v1/teams?q=full")
+	if len(rows) != acked {
+		t.Errorf("%d teams were acknowledged and %d are there", acked, len(rows))
+	}
+	s.issue(t, "after.example.com")
+	a, err := s.admin.send(t.Context(), "GET", "/api/v1/audit/export", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.Verify(bytes.NewReader(a.body)); err != nil {
+		t.Errorf("the audit log does not verify: %v", err)
+	}
+}
+
+// attempts writes until the answer is as wanted, and returns how many writes were acknowledged. There may be no other
+// answers than "made" and "no room".
+func attempts(t *testing.T, s *server, want int) (acked int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for n := 0; ; n++ {
+		a, err := s.admin.send(ctx, "POST", "/api/v1/teams", object{"name": fmt.Sprintf("full-%d-%d", want, n), "description": string(bytes.Repeat([]byte("x"), 900))})
+		if err != nil {
+			t.Fatalf("no answer was %d: %v", want, err)
+		}
+		if a.status == http.StatusCreated {
+			acked++
+		} else if a.status != http.StatusInsufficientStorage {
+			t.Fatalf("it is %d: %s", a.status, a.body)
+		}
+		if a.status == want {
+			return acked
+		}
+	}
+}
