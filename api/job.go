@@ -103,14 +103,16 @@ type JobID struct {
 
 // Address is what an agent saw at one address of the target.
 type Address struct {
-	Address     string `json:"address" maxLength:"253" doc:"IP address that was dialled"`
-	Fingerprint string `json:"fingerprint,omitempty" maxLength:"95" doc:"SHA-256 of the certificate that was shown, hex; absent when none was"`
-	Outcome     string `json:"outcome" maxLength:"32" doc:"ok with a fingerprint, else what went wrong, such as refused or timeout"`
-	Problem     string `json:"problem,omitempty" maxLength:"2000" doc:"What went wrong, for people"`
+	_           struct{} `additionalProperties:"true"`
+	Address     string   `json:"address" maxLength:"253" doc:"IP address that was dialled"`
+	Fingerprint string   `json:"fingerprint,omitempty" maxLength:"95" doc:"SHA-256 of the certificate that was shown, hex; absent when none was"`
+	Outcome     string   `json:"outcome" maxLength:"32" doc:"ok with a fingerprint, else what went wrong, such as refused or timeout"`
+	Problem     string   `json:"problem,omitempty" maxLength:"2000" doc:"What went wrong, for people"`
 }
 
 // VerifyWrite is what an agent saw after a deployment.
 type VerifyWrite struct {
+	_         struct{}    `additionalProperties:"true"`
 	TargetID  string      `json:"target_id,omitempty" maxLength:"128" doc:"Target that was looked at"`
 	Expected  string      `json:"expected_fingerprint,omitempty" maxLength:"95" doc:"SHA-256 of the certificate that should be served, hex"`
 	Actual    string      `json:"actual_fingerprint,omitempty" maxLength:"95" doc:"SHA-256 of the certificate that is served, hex; empty when none was seen"`

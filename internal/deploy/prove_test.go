@@ -306,7 +306,8 @@ func TestAnotherHostBehindTheSameNameMayServeItsOwnVersion(t *testing.T) {
 	a.reports(t, a.deployment(t, ""), nil)
 	p := a.proof(t, va.ID)
 	both := deploy.Said{Target: a.target, Expected: va.SHA256, Actual: va.SHA256, Verified: true, Addresses: []deploy.Seen{
-		{Address: "192.0.2.1", Fingerprint: va.SHA256, Outcome: probe.OK}, {Address: "192.0.2.2", Outcome: probe.Refused, Problem: "nothing listens there"},
+		{Address: "192.0.2.1", Fingerprint: va.SHA256, Outcome: probe.OK},
+		{Address: "192.0.2.2", Outcome: probe.Refused, Problem: "nothing listens there"},
 		{Address: "192.0.2.3", Fingerprint: vb.SHA256, Outcome: probe.OK},
 	}}
 	if got, err := a.Verify(a.as(), p.ID, both); err != nil || !got.Verified {
