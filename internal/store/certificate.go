@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -231,7 +230,10 @@ func (tx *Tx) PutVersion(n *leafward.Version) { put(tx, versions(), n) }
 
 // AddChain stores an ordered chain of DER certificates once and returns its id.
 func (tx *Tx) AddChain(ders [][]byte) string {
-	all := slices.Concat(ders...)
+	all := []byte{} // for a leaf with nothing above it: empty, not NULL
+	for _, der := range ders {
+		all = append(all, der...)
+	}
 	sum := sha256.Sum256(all)
 	id := hex.EncodeToString(sum[:])
 	tx.Exec("INSERT INTO chains (id, der) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", id, all)
