@@ -14,9 +14,11 @@ import (
 	"github.com/leafward/leafward/internal/store"
 )
 
+// MaxWait bounds one long poll.
+const MaxWait = time.Minute
+
 const (
 	maxWork  = 100                   // items of one answer
-	MaxWait  = time.Minute           // of one long poll
 	lookPace = time.Second           // between two looks for what became due or what another server wrote
 	restPace = 20 * time.Millisecond // between two looks when much is being written
 )
