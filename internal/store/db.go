@@ -44,6 +44,7 @@ type DB struct {
 	writer  *writer    // SQLite: the one connection that writes
 	lock    io.Closer  // SQLite: keeps a second process off the data directory
 	changes changes
+	closing sync.Once
 }
 
 // Open opens the database and leaves its schema as it is: call Migrate next.
@@ -111,7 +112,12 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 }
 
 // Close finishes what is being written and releases everything.
-func (db *DB) Close() error {
+func (db *DB) Close() (err error) {
+	db.closing.Do(func() { err = db.close() })
+	return err
+}
+
+func (db *DB) close() error {
 	var errs []error
 	if db.writer != nil {
 		db.writer.stop()
