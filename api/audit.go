@@ -58,12 +58,21 @@ type ExportAuditInput struct {
 	First int64 `query:"first" minimum:"1" default:"1" doc:"Sequence of the first event"`
 }
 
+// AuditCheckpoint is the newest signed statement of how long the log is and what stands in it.
+type AuditCheckpoint struct {
+	Checkpoint string    `json:"checkpoint" doc:"Signed note (C2SP tlog-checkpoint): name of the log, number of events, root of the RFC 6962 tree over their leaf hashes"`
+	PublicKey  string    `json:"public_key" doc:"Key that verifies it (C2SP signed-note)"`
+	Size       int64     `json:"size" doc:"Number of events it covers"`
+	CreatedAt  time.Time `json:"created_at"`
+}
+
 const auditPath = "/api/v1/audit"
 
 // The operations on the audit log.
 var (
 	ListAuditEvents = list[ListAuditEventsInput, AuditEvent](auditPath, "listAuditEvents", "Audit", "List what happened, the newest first")
 	GetAuditEvent   = get[EventID, AuditEvent](auditPath+"/{id}", "getAuditEvent", "Audit", "Get one event")
+	GetCheckpoint   = get[Nothing, AuditCheckpoint](auditPath+"/checkpoint", "getAuditCheckpoint", "Audit", "Get the newest signed checkpoint of the log, to keep somewhere else")
 	ExportAudit     = get[ExportAuditInput, Raw](auditPath+"/export", "exportAudit", "Audit", "Export the whole log as JSON lines that can be verified offline")
 )
 
@@ -73,5 +82,5 @@ type EventID struct {
 }
 
 func auditOperations() []Info {
-	return []Info{ListAuditEvents.Info, GetAuditEvent.Info, ExportAudit.Info}
+	return []Info{ListAuditEvents.Info, GetAuditEvent.Info, GetCheckpoint.Info, ExportAudit.Info}
 }

@@ -41,16 +41,17 @@ type App struct {
 	points *hook.Points
 	name   string // of this process, among those of one database
 
-	db          *store.DB
-	master      *keys.Master
-	authorities *ca.CA
-	ledger      *audit.Ledger
-	follower    *store.Follower
-	root        []byte // certificate of the first start's root, DER
-	own         *ownCertificate
-	metrics     *metrics
-	verbs       verbs
-	listeners   listeners
+	db            *store.DB
+	master        *keys.Master
+	authorities   *ca.CA
+	ledger        *audit.Ledger
+	follower      *store.Follower
+	root          []byte // certificate of the first start's root, DER
+	checkpointKey leafward.Secret
+	own           *ownCertificate
+	metrics       *metrics
+	verbs         verbs
+	listeners     listeners
 
 	opened []io.Closer // released in the opposite order
 }
@@ -135,7 +136,7 @@ func (a *App) openAuthorities(ctx context.Context) error {
 		if err := a.openMaster(ctx); err != nil {
 			return err
 		}
-		if err := a.db.Seed(ctx); err != nil {
+		if err := errors.Join(a.db.Seed(ctx), a.openCheckpointKey(ctx)); err != nil {
 			return err
 		}
 		a.authorities, err = ca.New(ca.Config{

@@ -143,6 +143,11 @@ func do(t *testing.T, client *http.Client, method, url, key, body string) answer
 	if key != "" {
 		request.Header.Set("Authorization", "Bearer "+key)
 	}
+	return send(t, client, request)
+}
+
+func send(t *testing.T, client *http.Client, request *http.Request) answer {
+	t.Helper()
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)

@@ -64,10 +64,14 @@ func (a *App) wire(context.Context) (err error) {
 
 // schedules are those of the ground.
 func (a *App) schedules() []job.Schedule {
-	return []job.Schedule{{Name: "serials", Every: time.Minute, Run: func(ctx context.Context) error {
+	abandoned := func(ctx context.Context) error {
 		_, err := a.authorities.CloseAbandoned(ctx)
 		return err
-	}}}
+	}
+	return []job.Schedule{
+		{Name: "serials", Every: time.Minute, Run: abandoned},
+		{Name: "checkpoints", Every: 10 * time.Second, Run: a.checkpoint},
+	}
 }
 
 // deps are what the REST door leads to.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -26,9 +27,26 @@ func (s *server) audit(r *router) {
 		})
 		return out, err
 	})
+	bind(r, api.GetCheckpoint, s.checkpoint)
 	stream(r, api.ExportAudit, "application/jsonl", func(ctx context.Context, in api.ExportAuditInput, w io.Writer) error {
 		return s.DB.ExportEvents(ctx, w, s.Name, in.First)
 	})
+}
+
+func (s *server) checkpoint(ctx context.Context, _ api.Nothing) (out api.AuditCheckpoint, err error) {
+	err = s.DB.View(ctx, func(v *store.View) error {
+		last, found, err := v.LastCheckpoint()
+		if err == nil && !found {
+			err = leafward.Errorf(leafward.NotFound, "ask again in a minute", "the log has no checkpoint yet")
+		}
+		if err != nil {
+			return err
+		}
+		out = api.AuditCheckpoint{Checkpoint: last.Note, Size: last.Size, CreatedAt: last.At}
+		out.PublicKey, err = v.Setting(store.CheckpointPublicKey)
+		return err
+	})
+	return out, err
 }
 
 func (s *server) plugins(r *router) {

@@ -1,0 +1,130 @@
+//go:build testhooks
+
+package app_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/ca"
+	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/store"
+	"github.com/leafward/leafward/internal/store/storetest"
+)
+
+// served is when the certificate ends that the server shows.
+func (s *server) served(t *testing.T) time.Time {
+	t.Helper()
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it looks at a certificate that is over
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.API)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
+}
+
+// until asks the server again and again, for at most twenty seconds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(late) {
+			t.Fatalf("it did not come about that %s", what)
+		}
+	}
+}
+
+// hook sends a request to the hooks.
+func (s *server) hook(t *testing.T, path, body string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://local/testhooks/"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return send(t, s.owner(t), request)
+}
+
+func TestTheOwnCertificateIsRenewedBeforeHalfOfItsLifeIsOver(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		settings.Clock = time.Now().Add(-65 * 24 * time.Hour)
+		s := start(t, settings)
+		first := s.served(t)
+		if got := s.hook(t, "clock", `{"advance":"1512h"}`); got.status != 200 { // 63 days
+			t.Fatalf("%+v", got)
+		}
+		until(t, "the certificate is renewed", func() bool { return s.served(t).After(first) })
+		until(t, "everything else has followed the clock", func() bool { return get(t, s.owner(t), "http://local/ready").status == 200 })
+	})
+}
+
+func TestAnExpiredOwnCertificateDoesNotStopTheStart(t *testing.T) {
+	settings := fresh(t)
+	settings.Clock = time.Now().Add(-200 * 24 * time.Hour)
+	s := start(t, settings)
+	old := s.served(t)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	retire(t, settings)
+	settings.Clock = time.Time{}
+	s = start(t, settings)
+	if got := s.served(t); !got.Equal(old) || !got.Before(time.Now()) {
+		t.Errorf("the certificate ends on %s; the old one ended on %s", got, old)
+	}
+	if got := get(t, s.owner(t), "http://local/ready"); got.status != 503 || !strings.Contains(got.body, `"tls"`) {
+		t.Errorf("readiness does not tell: %+v", got)
+	}
+	if got := get(t, s.owner(t), "http://local/api/v1/teams"); got.status != 200 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// retire takes the right to sign away from the issuing authority, so that nothing can be renewed.
+func retire(t *testing.T, settings config.Serve) {
+	t.Helper()
+	db, err := store.Open(context.Background(), store.Config{Path: filepath.Join(settings.DataDir, "leafward.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.Write(storetest.Admin(t.Context()), func(tx *store.Tx) error {
+		i, err := tx.Issuer(ca.LocalIssuer)
+		if err != nil {
+			return err
+		}
+		a, err := tx.Authority(i.Authority)
+		if err != nil {
+			return err
+		}
+		a.State = leafward.AuthorityRetiring
+		tx.PutAuthority(&a)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHooksAreOnTheLocalSocketOnly(t *testing.T) {
+	s := start(t, fresh(t))
+	if got := s.hook(t, "failpoint", `{"name":"store.before-commit","action":"error:broken"}`); got.status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://local/api/v1/teams", strings.NewReader(`{"name":"x"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if got := send(t, s.owner(t), request); got.status != 500 || strings.Contains(got.body, "broken") {
+		t.Errorf("%+v", got)
+	}
+	if got := get(t, s.https(t), "https://"+s.API+"/testhooks/clock"); got.status != 404 {
+		t.Errorf("the hooks are open to the world: %+v", got)
+	}
+}

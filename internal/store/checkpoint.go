@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/leafward/leafward/internal/audit"
+)
+
+// How many events a checkpoint covers more than the one before, and for how long fewer wait for one.
+const (
+	CheckpointRows  = 1000
+	CheckpointEvery = time.Minute
+)
+
+// CheckpointPublicKey is the setting that holds the key that verifies checkpoints.
+const CheckpointPublicKey = "checkpoint_public_key"
+
+// Checkpoint is a signed statement of how long the log is and what stands in it.
+type Checkpoint struct {
+	Size  int64     `db:"size"` // the last event it covers
+	At    time.Time `db:"at"`
+	Nodes []byte    `db:"nodes"` // frontier of the tree, to go on from
+	Note  string    `db:"note"`
+}
+
+func checkpoints() table[Checkpoint] { return tableOf[Checkpoint]("checkpoint", "checkpoints") }
+
+// LastCheckpoint reads the newest checkpoint.
+func (v *View) LastCheckpoint() (c Checkpoint, found bool, err error) {
+	return selectOne(v, checkpoints(), "WHERE size > 0 ORDER BY size DESC LIMIT 1")
+}
+
+// WriteCheckpoints signs what came to the log since the last checkpoint: one for every thousand events, and one for fewer
+// when the last is a minute old. Several replicas may do it at once. It tells how many it wrote.
+func (db *DB) WriteCheckpoints(ctx context.Context, sign func(*audit.Frontier) (string, error)) (n int, err error) {
+	for {
+		next, err := db.nextCheckpoint(ctx)
+		if err != nil || next == nil {
+			return n, err
+		}
+		c := Checkpoint{Size: next.Size(), Nodes: next.Nodes()}
+		if c.Note, err = sign(next); err != nil {
+			return n, err
+		}
+		err = db.Write(ctx, func(tx *Tx) error {
+			tx.Exec("INSERT INTO checkpoints (size, at, nodes, note) VALUES ($1, $2, $3, $4) ON CONFLICT (size) DO NOTHING", c.Size, micros(tx.Now), c.Nodes, c.Note)
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+}
+
+// nextCheckpoint is the tree of the next checkpoint that is due, nil when none is.
+func (db *DB) nextCheckpoint(ctx context.Context) (next *audit.Frontier, err error) {
+	err = db.View(ctx, func(v *View) error {
+		last, _, err := v.LastCheckpoint()
+		if err != nil {
+			return err
+		}
+		events, err := v.EventsAfter(last.Size, CheckpointRows)
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		if age := v.Now.Sub(last.At); len(events) < CheckpointRows && age >= 0 && age < CheckpointEvery {
+			return nil
+		}
+		tree, err := audit.RestoreFrontier(last.Size, last.Nodes)
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			tree.Add(audit.Hash(events[i].Leaf))
+		}
+		next = &tree
+		return nil
+	})
+	return next, err
+}

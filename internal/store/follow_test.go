@@ -1,0 +1,132 @@
+package store_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/audit"
+	"github.com/leafward/leafward/internal/store"
+	"github.com/leafward/leafward/internal/store/storetest"
+)
+
+func ledger(t *testing.T, dir string) *audit.Ledger {
+	t.Helper()
+	l, err := audit.OpenLedger(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// contents are the events of a ledger, in order.
+func contents(t *testing.T, l *audit.Ledger) (events []string) {
+	t.Helper()
+	for r, err := range l.Records(1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, string(r.Event))
+	}
+	return events
+}
+
+func TestEachReplicaHoldsEveryEventInItsLedger(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		const teams = 40
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer stop()
+		heard := make(chan leafward.Action, 10*teams)
+		one, other := ledger(t, t.TempDir()), ledger(t, t.TempDir())
+		for holder, l := range map[string]*audit.Ledger{"one": one, "other": other} {
+			f := store.NewFollower(db, l, holder, func(e *leafward.Event) { heard <- e.Action })
+			running.Go(func() { _ = f.Run(ctx) })
+		}
+		mustTeams(t, db, teams)
+		late := time.After(20 * time.Second)
+		for range 2 * teams {
+			select {
+			case action := <-heard:
+				if action != leafward.TeamCreated {
+					t.Fatal(action)
+				}
+			case <-late:
+				t.Fatal("the ledgers do not get all events")
+			}
+		}
+		a, b := contents(t, one), contents(t, other)
+		if len(a) != teams || strings.Join(a, "\n") != strings.Join(b, "\n") {
+			t.Errorf("the ledgers hold %d and %d events, or different ones", len(a), len(b))
+		}
+	})
+}
+
+func TestALedgerGoesOnWhereItStopped(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, dir := storetest.Admin(t.Context()), t.TempDir()
+		for _, n := range []int{3, 600} {
+			l := ledger(t, dir)
+			f := store.NewFollower(db, l, "one", nil)
+			for range n {
+				create(t, db)
+			}
+			if err := f.Follow(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := len(contents(t, ledger(t, dir))); got != 603 {
+			t.Errorf("%d events", got)
+		}
+	})
+}
+
+// create records one event.
+func create(t *testing.T, db *store.DB) {
+	t.Helper()
+	err := db.Write(storetest.Admin(t.Context()), func(tx *store.Tx) error {
+		tx.Record(leafward.TeamUpdated, "t-x", "t-x", nil)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnOlderDatabaseUnderANewerLedgerIsNoticed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	ctx := storetest.Admin(t.Context())
+	newer, older := storetest.SQLite(t, nil), storetest.SQLite(t, nil)
+	for range 5 {
+		create(t, newer)
+	}
+	create(t, older)
+	l := ledger(t, dir)
+	if err := store.NewFollower(newer, l, "one", nil).Follow(ctx); err != nil {
+		t.Fatal(err)
+	}
+	err := store.NewFollower(older, l, "one", nil).Follow(ctx)
+	if leafward.KindOf(err) != leafward.Conflict || !strings.Contains(err.Error(), "event 5") {
+		t.Error(err)
+	}
+	if got := len(contents(t, l)); got != 5 {
+		t.Errorf("the ledger holds %d events", got)
+	}
+}
+
+func TestTheFreshnessOfAnAuthorityWithoutACRLIsStale(t *testing.T) {
+	f := store.Freshness{NextUpdate: time.Now()}
+	if f.Stale(f.NextUpdate.Add(-time.Second)) || !f.Stale(f.NextUpdate) || !(store.Freshness{}).Stale(time.Now()) {
+		t.Error("a CRL is stale from its next update on, and without one")
+	}
+}
