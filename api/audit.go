@@ -60,10 +60,10 @@ type ExportAuditInput struct {
 
 // AuditCheckpoint is the newest signed statement of how long the log is and what stands in it.
 type AuditCheckpoint struct {
-	Checkpoint string    `json:"checkpoint" doc:"Signed note (C2SP tlog-checkpoint): name of the log, number of events, root of the RFC 6962 tree over their leaf hashes"`
+	Checkpoint string    `json:"checkpoint" doc:"Signed note (C2SP tlog-checkpoint), empty before the first: name of the log, number of events, root of the RFC 6962 tree over their leaf hashes"`
 	PublicKey  string    `json:"public_key" doc:"Key that verifies it (C2SP signed-note)"`
 	Size       int64     `json:"size" doc:"Number of events it covers"`
-	CreatedAt  time.Time `json:"created_at"`
+	CreatedAt  time.Time `json:"created_at,omitzero" doc:"When it was signed; absent before the first"`
 }
 
 const auditPath = "/api/v1/audit"

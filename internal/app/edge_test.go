@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leafward/leafward/internal/audit"
 	"github.com/leafward/leafward/internal/config"
 )
 
@@ -126,4 +127,24 @@ func TestBrowsersAreToldToMakeNothingOfAnswers(t *testing.T) {
 			t.Errorf("%s: %q", name, got.header.Get(name))
 		}
 	}
+}
+
+func TestTheFirstCheckpointOfTheLogCanBeVerified(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		var got answer
+		until(t, "there is a checkpoint", func() bool {
+			got = get(t, s.owner(t), "http://local/api/v1/audit/checkpoint")
+			return got.json("checkpoint") != ""
+		})
+		text, _ := got.json("checkpoint").(string)
+		key, _ := got.json("public_key").(string)
+		size, _, err := audit.OpenCheckpoint(text, key)
+		if err != nil || size < 4 || float64(size) != got.json("size") {
+			t.Errorf("%d %v in %+v", size, err, got)
+		}
+		if strings.Contains(got.body, "PRIVATE") {
+			t.Error("the private key is told")
+		}
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward/internal/app"
 	"github.com/leafward/leafward/internal/config"
@@ -174,4 +175,14 @@ func refused(t *testing.T, settings config.Serve) error {
 		t.Fatal("the server starts")
 	}
 	return err
+}
+
+// until asks the server again and again, for at most twenty seconds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(late) {
+			t.Fatalf("it did not come about that %s", what)
+		}
+	}
 }

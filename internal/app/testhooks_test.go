@@ -30,16 +30,6 @@ func (s *server) served(t *testing.T) time.Time {
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
 }
 
-// until asks the server again and again, for at most twenty seconds.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for late := time.Now().Add(20 * time.Second); !holds(); {
-		if time.Now().After(late) {
-			t.Fatalf("it did not come about that %s", what)
-		}
-	}
-}
-
 // hook sends a request to the hooks.
 func (s *server) hook(t *testing.T, path, body string) answer {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 
-	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -35,10 +34,7 @@ func (s *server) audit(r *router) {
 
 func (s *server) checkpoint(ctx context.Context, _ api.Nothing) (out api.AuditCheckpoint, err error) {
 	err = s.DB.View(ctx, func(v *store.View) error {
-		last, found, err := v.LastCheckpoint()
-		if err == nil && !found {
-			err = leafward.Errorf(leafward.NotFound, "ask again in a minute", "the log has no checkpoint yet")
-		}
+		last, _, err := v.LastCheckpoint()
 		if err != nil {
 			return err
 		}
