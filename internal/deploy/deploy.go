@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (p *Prover) endpoint(at *place) (e leafward.Endpoint, ok bool) {
 	if err != nil {
 		return e, false
 	}
-	number, err := net.LookupPort("tcp", port)
+	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return e, false
 	}
@@ -157,7 +158,7 @@ func (p *Prover) endpoint(at *place) (e leafward.Endpoint, ok bool) {
 		seen.ServerName = target.AskFor(dnsNames(at.certificate.Names()))
 	}
 	return leafward.Endpoint{
-		Installation: at.installation.ID, Certificate: at.certificate.ID, Address: host, Port: number, ServerName: seen.ServerName, Enabled: true,
+		Installation: at.installation.ID, Certificate: at.certificate.ID, Address: host, Port: int(number), ServerName: seen.ServerName, Enabled: true,
 	}, true
 }
 

@@ -58,6 +58,69 @@ func TestACompletedDeploymentIsProvedByTheAgentAndTheServerAndEndsTheRoot(t *tes
 	})
 }
 
+func TestADeploymentIsNotCompletedWithoutItsProof(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		h := newHouse(t, db, outbound.Config{})
+		a := h.agent(t, "1", true, "127.0.0.1:1")
+		v, _ := a.version(t)
+		d := a.deployment(t, h.root(t))
+		crash := errors.New("killed before the commit")
+		err := db.Write(a.as(), func(tx *store.Tx) error {
+			j, err := tx.Job(d)
+			if err != nil {
+				return err
+			}
+			if err := h.engine.Complete(tx, &j, nil); err != nil {
+				return err
+			}
+			if _, found, err := tx.ProveJob(a.installation, v.ID); err != nil || !found {
+				t.Errorf("the proof is not made in the transaction that completes the deployment: %v", err)
+			}
+			return crash
+		})
+		if !errors.Is(err, crash) {
+			t.Fatal(err)
+		}
+		if j, i := h.job(t, d), h.installation(t, a.installation); j.Status != leafward.JobPending || i.Deployed != "" {
+			t.Errorf("half of it was written: %+v %+v", j, i)
+		}
+	})
+}
+
+func TestTheEndpointFollowsTheTarget(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil), outbound.Config{})
+	a := h.agent(t, "1", true, "127.0.0.1:1")
+	place := func() (e leafward.Endpoint) {
+		t.Helper()
+		a.reports(t, a.deployment(t, ""), nil)
+		check(t, h.db.View(h.ctx, func(v *store.View) error {
+			all, err := v.Endpoints(a.installation)
+			if len(all) != 1 {
+				t.Fatalf("%+v", all)
+			}
+			e = all[0]
+			return err
+		}))
+		return e
+	}
+	a.version(t)
+	first := place()
+	if first.Address != "127.0.0.1" || first.Port != 1 || first.ServerName != "shop.example" || !first.Enabled {
+		t.Errorf("%+v", first)
+	}
+	if again := place(); again.ID != first.ID {
+		t.Error("an endpoint that stays was made again")
+	}
+	_, err := store.Targets().Update(h.ctx, h.db, a.target, "", func(row *leafward.Target) error {
+		row.Config = []byte(`{"cert_path":"/etc/nginx/a.crt","key_path":"/etc/nginx/a.key","host":"www.example.com","port":8443}`)
+		return nil
+	}, nil)
+	check(t, err)
+	if moved := place(); moved.ID == first.ID || moved.Address != "www.example.com" || moved.Port != 8443 || moved.ServerName != "www.example.com" {
+		t.Errorf("%+v", moved)
+	}
+}
+
 func TestTheRootWaitsForEveryInstallation(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		h := newHouse(t, db, outbound.Config{})

@@ -163,13 +163,12 @@ func TestAnUnreachableAddressIsNeverProofAndCostsNoAttempt(t *testing.T) {
 func TestTheServerLooksOnlyWhereItMayAndSaysSo(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		h := newHouse(t, db, outbound.Config{})
-		v, p, i := leafward.Version{}, leafward.Job{}, ""
 		s := open(t, selfSigned(t))
 		a := h.agent(t, "1", false, s.address)
 		v, pair := a.version(t)
 		s.shows.Store(pair)
 		a.reports(t, a.deployment(t, ""), nil)
-		p, i = a.proof(t, v.ID), a.installation
+		p, i := a.proof(t, v.ID), a.installation
 		if wait := p.RunAt.Sub(p.CreatedAt); p.Agent != "" || wait != 5*time.Minute || !strings.Contains(p.WaitingFor, "ag-1") {
 			t.Fatalf("another make's word is waited for: %+v", p)
 		}

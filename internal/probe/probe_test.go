@@ -26,6 +26,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/leafward/leafward/internal/outbound"
 	"github.com/leafward/leafward/internal/probe"
 )
 
@@ -227,6 +228,18 @@ func TestATarpitIsGivenUpWhenTheContextEnds(t *testing.T) {
 func TestADialerThatRefusesIsAsked(t *testing.T) {
 	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("not allowed") }
 	if got := look(t, probe.Request{Address: "127.0.0.1:443", Dial: refuse}); got.Outcome != probe.Unreachable || got.Problem != "not allowed" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWhereTheGuardForbidsToLookIsToldFromWhereNobodyIs(t *testing.T) {
+	address := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{pair(t, time.Now().Add(time.Hour))}})
+	guarded := outbound.New(outbound.Config{})
+	if got := look(t, probe.Request{Address: address, Dial: guarded.DialContext}); got.Outcome != probe.NotAllowed || got.Outcome.Live() {
+		t.Errorf("got %+v", got)
+	}
+	allowed := outbound.New(outbound.Config{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	if got := look(t, probe.Request{Address: address, Dial: allowed.DialContext}); got.Outcome != probe.OK || !got.Outcome.Live() {
 		t.Errorf("got %+v", got)
 	}
 }
