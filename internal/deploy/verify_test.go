@@ -187,3 +187,24 @@ func TestALateWordProvesEvenThoughTheJobFailed(t *testing.T) {
 		return err
 	}))
 }
+
+func TestWhereNothingCanBeLookedAtTheAgentsWordOnTheFilesIsTheProof(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil), loopback())
+	for name, ours := range map[string]bool{"1": true, "2": false} {
+		a := h.agent(t, name, ours, "127.0.0.1:1")
+		_, err := store.Targets().Update(h.ctx, h.db, a.target, "", func(row *leafward.Target) error { row.Type = "JavaKeystore"; return nil }, nil)
+		check(t, err)
+		v, _ := a.version(t)
+		a.reports(t, a.deployment(t, ""), nil)
+		p := a.proof(t, v.ID)
+		if !ours {
+			h.hurry(t, p.ID)
+			h.waits(t, p.ID, "no endpoint")
+		}
+		a.says(t, p.ID, v.SHA256, v.SHA256)
+		h.becomes(t, p.ID, leafward.JobCompleted)
+		if i := h.installation(t, a.installation); i.Proved != v.ID || i.Proof != leafward.ProofFile {
+			t.Errorf("ours %t: %+v", ours, i)
+		}
+	}
+}
