@@ -175,6 +175,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err := a.announce(ctx); err != nil {
 		a.log.Error("announcing", "error", err)
 	}
+	releaseStart()
 	var err error
 	select {
 	case <-ctx.Done():

@@ -90,7 +90,7 @@ func listenTCP(ctx context.Context, flag, address string) (net.Listener, error) 
 func (a *App) server(l *listeners, handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelInfo),
 		BaseContext: func(net.Listener) context.Context { return l.base },
 	}
 }
