@@ -133,7 +133,7 @@ func PageOf[N, T any](l leafward.List[N], wire func(*N) T) Page[T] {
 func Operations() []Info {
 	var all []Info
 	for _, group := range [][]Info{
-		healthOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
+		healthOperations(), serverOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
 		keyOperations(), auditOperations(), pluginOperations(),
 		jobOperations(), revocationOperations(),
 		agentOperations(), targetOperations(),

@@ -45,6 +45,10 @@ func (s *server) health(r *router) {
 	})
 }
 
+func (s *server) self(r *router) {
+	bind(r, api.GetServer, func(context.Context, api.Nothing) (api.Server, error) { return s.Server(), nil })
+}
+
 // ready runs every check and names all that fail.
 func (s *server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(leafward.WithActor(ctx, leafward.System("ready")), checkTime)

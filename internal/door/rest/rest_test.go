@@ -73,6 +73,7 @@ func newHouse(t *testing.T, db *store.DB) house {
 	}
 	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{
 		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Fleet: fleetOf(t, db), Deploy: deploy.NewService(db, engine), Build: rest.Build{Version: "test"}, Log: log,
+		Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} },
 	})))
 	t.Cleanup(h.Close)
 	return h

@@ -25,6 +25,8 @@ type Deps struct {
 	Name     string       // this server, in exports
 	Build    Build
 	Log      *slog.Logger
+
+	Server func() api.Server // where and since when it runs, at this moment
 }
 
 // server holds the handlers.
@@ -37,7 +39,7 @@ func build(d Deps) *router {
 	r := newRouter(d.Build.Version, d.Log)
 	s := &server{d}
 	for _, group := range []func(*router){
-		s.health, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
+		s.health, s.self, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.apiKeys, s.audit, s.plugins,
 		s.jobs, s.revocation,
 		s.agents, s.agentWork, s.invitations, s.targets,
 	} {
