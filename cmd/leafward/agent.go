@@ -11,12 +11,15 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/leafward/leafward/internal/agent"
+	"github.com/leafward/leafward/internal/cli"
 )
 
 // agentCommands are the commands of a host's agent.
 type agentCommands struct {
 	Join joinCommand `cmd:"" help:"Make this host known to a server, with the command that an invitation prints."`
 	Run  runCommand  `cmd:"" help:"Work for the server on this host: make keys, deploy certificates, look at what is served."`
+
+	cli.Agents
 }
 
 // agentVars fill in what the help of the commands depends on.

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
@@ -32,10 +30,18 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		Serve: settings.Serve, Warnings: settings.Warnings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
 	})
 	if err != nil {
-		return err
+		return ended(err)
 	}
 	err = server.Run(ctx)
-	return errors.Join(err, server.Close())
+	return ended(errors.Join(err, server.Close()))
+}
+
+// ended is nil for a start that a signal ended: that is an orderly stop.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // explained is the error of a wrong configuration: every mistake with its remedy.
@@ -57,14 +63,5 @@ func (*openapiCommand) Run() error {
 		return err
 	}
 	_, err = os.Stdout.Write(text)
-	return err
-}
-
-// versionCommand prints what this is.
-type versionCommand struct{}
-
-// Run is called by kong.
-func (*versionCommand) Run() error {
-	_, err := fmt.Printf("leafward %s %s/%s %s\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/pki"
 )
@@ -86,6 +87,14 @@ func (a *App) words(issuing *x509.Certificate, fingerprint string, urls []string
 	}
 	lines = append(lines, "", "Next, in another terminal:", "  "+a.config.Program+" issue www.example.com"+flag, "")
 	return strings.Join(lines[:min(len(lines), maxAnnounced)], "\n") + "\n"
+}
+
+// self is what the server tells of itself.
+func (a *App) self() api.Server {
+	return api.Server{
+		Version: a.config.Version, URLs: a.urls(), PublicURL: a.config.PublicURL, RootSHA256: rootPrint(a.root), Database: a.db.Engine(),
+		StartedAt: a.started, Time: a.clock.Now().UTC(),
+	}
 }
 
 func pick(first bool, yes, no string) string {

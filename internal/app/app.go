@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
@@ -35,11 +36,12 @@ type Config struct {
 
 // App is a server. It is made by New, served by Run and released by Close.
 type App struct {
-	config Config
-	log    *slog.Logger
-	clock  *hook.Clock
-	points *hook.Points
-	name   string // of this process, among those of one database
+	config  Config
+	log     *slog.Logger
+	clock   *hook.Clock
+	points  *hook.Points
+	name    string    // of this process, among those of one database
+	started time.Time // by the server's clock
 
 	db            *store.DB
 	master        *keys.Master
@@ -63,7 +65,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		return nil, leafward.Errorf(leafward.Invalid, "run the server on Linux or macOS; agent and command line run here", "the server does not run on this system")
 	}
 	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: store.NewID("server")}
-	a.log = newLog(c)
+	a.log, a.started = newLog(c), a.clock.Now().UTC()
 	for _, warning := range c.Warnings {
 		a.log.Warn("settings", "warning", warning)
 	}

@@ -83,6 +83,6 @@ func (a *App) deps() (rest.Deps, error) {
 	return rest.Deps{
 		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
 		Plugins: plugins, Checks: a.checks(),
-		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log,
+		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log, Server: a.self,
 	}, nil
 }

@@ -32,16 +32,18 @@ type Session struct {
 	Getenv   func(string) string
 }
 
-// Commands are the commands that speak with a server, besides those on agents.
+// Commands are the commands that speak with a server, besides those on agents, and version.
 type Commands struct {
-	Status statusCommand `cmd:"" help:"Show what works, and what breaks next." group:"Look:"`
-	Key    keyCommands   `cmd:"" help:"API keys." group:"Administer:"`
-	Audit  auditCommands `cmd:"" help:"The audit log." group:"Look:"`
+	Status  statusCommand  `cmd:"" help:"Show what works, and what breaks next." group:"Look:"`
+	Target  targetCommands `cmd:"" help:"Places where certificates are installed." group:"Certificates:"`
+	Audit   auditCommands  `cmd:"" help:"The audit log: export it, verify an export." group:"Look:"`
+	Key     keyCommands    `cmd:"" help:"API keys." group:"Administer:"`
+	Version versionCommand `cmd:"" help:"Print the version of this program." group:"Look:"`
 }
 
 // Main parses the arguments by the grammar, a struct of kong commands, and runs the command: its Run method gets ctx,
-// the session and whatever is in bind. It returns the exit code.
-func Main(ctx context.Context, s *Session, args []string, grammar any, bind ...any) (code int) {
+// the session and what the options bind. It returns the exit code.
+func Main(ctx context.Context, s *Session, args []string, grammar any, options ...kong.Option) (code int) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -54,15 +56,15 @@ func Main(ctx context.Context, s *Session, args []string, grammar any, bind ...a
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	parser, err := kong.New(grammar,
+	parser, err := kong.New(grammar, append(options,
 		kong.Name("leafward"),
 		kong.Description("Leafward issues, deploys, proves, renews and revokes X.509 certificates."),
 		kong.Writers(s.Out, s.Err),
 		kong.Exit(func(code int) { panic(finished(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(append(bind, s)...),
-	)
+		kong.Bind(s),
+	)...)
 	if err != nil {
 		return s.Fail(err, args)
 	}

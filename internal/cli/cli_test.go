@@ -80,7 +80,7 @@ func TestAnErrorIsOneObjectWhereJSONIsAskedFor(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.err), &e); err != nil || s.code != 1 {
 		t.Fatalf("%v: %+v", err, s)
 	}
-	if e.Error != "no_server" || e.Message == "" || e.Fix == "" || e.Docs != "docs/errors.md#no_server" {
+	if e.Error != "no_server" || e.Message == "" || e.Fix == "" || e.Docs != "docs/errors.md" {
 		t.Errorf("%+v", e)
 	}
 }

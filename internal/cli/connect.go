@@ -44,25 +44,24 @@ type place struct {
 	dir    string // data directory; "" when remote
 	server string // base URL; "" when local
 	root   string // what was given to trust it by
+	typed  string // the flag that named it, "" when none did
 }
 
-// flags is the place as it is written on a command line that the user may type elsewhere; the default is not written.
-func (p place) flags() string {
-	switch {
-	case p.server != "":
-		return " --server " + p.server
-	case p.dir != defaultDir:
-		return " --data-dir " + p.dir
-	}
-	return ""
-}
+// flags is the place as it is written on a command line that the user may type elsewhere; what the environment says is
+// not written.
+func (p place) flags() string { return p.typed }
 
 const defaultDir = "./leafward-data"
 
 // begin finds the server that a command asks.
 func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
 	r := &run{Session: s, JSON: a.JSON, where: place{dir: a.DataDir, server: a.Server}}
-	if a.DataDir == "" && a.Server == "" {
+	switch {
+	case a.Server != "":
+		r.where.typed = " --server " + quoted(a.Server)
+	case a.DataDir != "":
+		r.where.typed = " --data-dir " + quoted(a.DataDir)
+	default:
 		if r.where.server = s.Getenv("LEAFWARD_SERVER"); r.where.server == "" {
 			r.where.dir = first(s.Getenv("LEAFWARD_DATA_DIR"), defaultDir)
 		}

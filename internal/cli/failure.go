@@ -25,17 +25,16 @@ func (f *failure) Error() string { return f.Message }
 
 // The codes that the command line adds to those of the API.
 const (
-	codeUsage       = "usage"           // the command line is wrong
-	codeNoServer    = "no_server"       // nobody answers where the server should be
-	codeUntrusted   = "untrusted"       // the server's certificate is not the expected one
-	codeInterrupted = "interrupted"     // by Ctrl-C or a signal
-	codeFailed      = "failed"          // what was begun did not succeed
-	codeExists      = "file_exists"     // a file would be overwritten
-	codeFile        = "file"            // a file cannot be read or written
-	codeAudit       = "audit_broken"    // an export of the audit log was changed
-	codeBreaks      = "needs_you"       // what was looked at is not as it should be
-	docsCommands    = "docs/cli.md"     // where to read on
-	docsErrors      = "docs/errors.md#" // with the code behind it
+	codeUsage       = "usage"        // the command line is wrong
+	codeNoServer    = "no_server"    // nobody answers where the server should be
+	codeUntrusted   = "untrusted"    // the server's certificate is not the expected one
+	codeInterrupted = "interrupted"  // by Ctrl-C or a signal
+	codeFailed      = "failed"       // what was begun did not succeed
+	codeExists      = "file_exists"  // a file would be overwritten
+	codeFile        = "file"         // a file cannot be read or written
+	codeAudit       = "audit_broken" // an export of the audit log was changed
+	docsCommands    = "docs/cli.md"  // where to read on
+	docsErrors      = "docs/errors.md"
 )
 
 // failed is a failure of the command line's own.
@@ -64,7 +63,7 @@ func explain(err error) *failure {
 		f.Fix = "`leafward status` shows what is wrong"
 	}
 	if f.Docs == "" {
-		f.Docs = docsErrors + f.Code
+		f.Docs = docsErrors
 	}
 	return f
 }

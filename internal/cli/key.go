@@ -74,12 +74,12 @@ func (c *keyList) Run(ctx context.Context, s *Session) error {
 			r.say(good, "leafward key create NAME --role operator"+r.where.flags(), "there are no API keys; on the socket none is needed")
 			return
 		}
-		names, now := r.teams(ctx), time.Now()
+		names, now := r.names(), time.Now()
 		t := &table{head: []string{"NAME", "ROLE", "TEAM", "MADE", "LAST USED", "STATE"}, cut: []int{0, 2}}
 		for _, k := range keys.Data {
 			team := "all"
 			if k.TeamID != "" {
-				team = first(names[k.TeamID], k.TeamID)
+				team = names.team(ctx, k.TeamID)
 			}
 			t.add(k.Name, k.Role, team, when(&k.CreatedAt, now), when(k.LastUsedAt, now), keyState(k, now))
 		}

@@ -1,11 +1,7 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
@@ -71,39 +67,11 @@ func tell[T any](r *run, noun string, all rows[T]) {
 	fmt.Fprintf(r.Err, "! %d of %s%s shown; --limit 0 shows all\n", len(all.Data), count(all.Total, noun), more)
 }
 
-// teams gives the names of teams by their ids, for showing; a caller that may not list teams sees ids.
-func (r *run) teams(ctx context.Context) map[string]string {
-	names := make(map[string]string)
-	all, err := collect(0, func(l api.Listing) (api.Page[api.Team], error) {
-		return api.ListTeams.Call(ctx, r.Client, api.ListTeamsInput{Listing: l})
-	})
-	if err == nil {
-		for _, team := range all.Data {
-			names[team.ID] = team.Name
-		}
-	}
-	return names
-}
-
-// team finds a team by its name or id; "" stays "".
-func (r *run) team(ctx context.Context, given string) (string, error) {
+// find resolves what the user calls a thing: its name first, which is what commands show, then its id.
+func find[T any](given, noun, help string, named func() (api.Page[T], error), byID func() (T, error), id func(T) string) (string, error) {
 	if given == "" {
 		return "", nil
 	}
-	help := "an administrator makes teams with POST /api/v1/teams"
-	if names := r.teams(ctx); len(names) > 0 {
-		help = "use one of: " + strings.Join(slices.Sorted(maps.Values(names)), ", ")
-	}
-	return find(given, "team", help,
-		func() (api.Page[api.Team], error) {
-			return api.ListTeams.Call(ctx, r.Client, api.ListTeamsInput{Name: given})
-		},
-		func() (api.Team, error) { return api.GetTeam.Call(ctx, r.Client, api.ByID{ID: given}) },
-		func(t api.Team) string { return t.ID })
-}
-
-// find resolves what the user calls a thing: its name first, which is what commands show, then its id.
-func find[T any](given, noun, help string, named func() (api.Page[T], error), byID func() (T, error), id func(T) string) (string, error) {
 	page, err := named()
 	if err != nil {
 		return "", err

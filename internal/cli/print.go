@@ -184,6 +184,12 @@ func distance(d time.Duration) string {
 }
 
 func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		d = d.Round(time.Hour)
+	case d >= 2*time.Minute:
+		d = d.Round(time.Minute)
+	}
 	for _, unit := range []struct {
 		name string
 		size time.Duration
@@ -208,3 +214,24 @@ func count(n int64, noun string) string {
 }
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// quoted is words as a shell takes them.
+func quoted(words ...string) string {
+	out := make([]string, len(words))
+	for i, word := range words {
+		out[i] = word
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@,+=%", r)
+		}) {
+			out[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func mood(ok bool) tone {
+	if ok {
+		return good
+	}
+	return bad
+}
