@@ -314,7 +314,7 @@ var (
 	RegisterAgent          = lax(post[Make[AgentRegister], NewAgent](agentsPath, "registerAgent", "Agents", "Register an agent: an administrator, or the agent with its invitation as the Bearer token", 201, leafward.RoleJoin, 409, 410))
 	ListRetiredAgents      = list[ListRetiredAgentsInput, Agent](agentsPath+"/retired", "listRetiredAgents", "Agents", "List retired agents")
 	GetAgent               = get[AgentID, Agent](agentsPath+"/{id}", "getAgent", "Agents", "Get an agent")
-	RetireAgent            = Operation[RetireAgentInput, RetireAgentResponse]{Info{Method: http.MethodDelete, Path: agentsPath + "/{id}", ID: "retireAgent", Tag: "Agents", Summary: "Retire an agent", Status: 200, Role: leafward.RoleAdmin, Errors: []int{409}}}
+	RetireAgent            = Operation[RetireAgentInput, RetireAgentResponse]{Info{Method: http.MethodDelete, Path: agentsPath + "/{id}", ID: "retireAgent", Tag: "Agents", Summary: "Retire an agent", Status: 200, Role: leafward.RoleAdmin, Errors: []int{405, 409}}}
 	AgentHeartbeat         = lax(post[HeartbeatInput, Status](agentsPath+"/{id}/heartbeat", "agentHeartbeat", "Agents", "Say that the agent lives", 200, leafward.RoleAgent, 410))
 	AgentGetWork           = Operation[WorkInput, Work]{Info{Method: http.MethodGet, Path: agentsPath + "/{id}/work", ID: "agentGetWork", Tag: "Agents", Summary: "Get what the agent may take up now", Status: 200, Role: leafward.RoleAgent, Errors: []int{410}}}
 	AgentSubmitCSR         = lax(post[CSRInput, Status](agentsPath+"/{id}/csr", "agentSubmitCSR", "Agents", "Send a CSR and wait until it is signed", 202, leafward.RoleAgent, 409, 410))
