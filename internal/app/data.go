@@ -22,7 +22,7 @@ func (a *App) path(name string) string { return filepath.Join(a.config.DataDir, 
 func prepareDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil { //nolint:gosec // the directories above are for everybody; the data directory is not
+		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
 			err = os.Mkdir(dir, 0o700)
 		}
 	}
