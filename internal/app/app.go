@@ -64,7 +64,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 	if !supported {
 		return nil, leafward.Errorf(leafward.Invalid, "run the server on Linux or macOS; agent and command line run here", "the server does not run on this system")
 	}
-	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: store.NewID("server")}
+	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: processName(c)}
 	a.log, a.started = newLog(c), a.clock.Now().UTC()
 	for _, warning := range c.Warnings {
 		a.log.Warn("settings", "warning", warning)
@@ -73,6 +73,15 @@ func New(ctx context.Context, c Config) (*App, error) {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// processName tells this process from the others on its database. On a file there are no others, and what a killed one
+// had begun is this one's to end.
+func processName(c Config) string {
+	if c.Database == "" {
+		return "server"
+	}
+	return store.NewID("server")
 }
 
 func newLog(c Config) *slog.Logger {

@@ -55,7 +55,7 @@ type Config struct {
 	DB        *store.DB
 	Log       *slog.Logger
 	Points    *hook.Points // job.claimed, job.before-finish, job.before-release
-	Worker    string       // unique for each process
+	Worker    string       // unique among the processes on one database
 	Kinds     []Kind
 	Schedules []Schedule
 	Workers   int                   // how many jobs run at once in this process
@@ -126,6 +126,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	e.compareClocks(ctx)
+	e.inherit(ctx)
 	var loops, beating sync.WaitGroup
 	for _, s := range e.schedules {
 		loops.Go(func() { e.keep(ctx, s) })

@@ -276,3 +276,28 @@ func tick(name string, run func(context.Context) error) job.Schedule {
 	}
 	return job.Schedule{Name: name, Every: time.Hour, Run: run}
 }
+
+func TestWhatAProcessOfTheSameNameHadTakenIsDueAtOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		ours, others := w.enqueue(leafward.Job{Kind: "k", Subject: "ours", MaxAttempts: 3}), w.enqueue(leafward.Job{Kind: "k", Subject: "others", MaxAttempts: 3})
+		w.change(func(tx *store.Tx) error {
+			for id, worker := range map[string]string{ours.ID: "server", others.ID: "another"} {
+				j, err := tx.Job(id)
+				if err != nil {
+					return err
+				}
+				j.Status, j.Worker, j.Attempt, j.Epoch, j.LeaseUntil = leafward.JobRunning, worker, 1, 1, tx.Now.Add(time.Hour)
+				tx.PutJob(&j)
+			}
+			return tx.Err()
+		})
+		w.run(w.config("server", job.Kind{Name: "k", Work: func(context.Context, *job.Run) error { return nil }}))
+		if j := w.until(ours.ID, func(j leafward.Job) bool { return !j.Status.Open() }); j.Status != leafward.JobCompleted || j.Attempt != 2 {
+			t.Errorf("the job that was taken before is %+v", j)
+		}
+		if j := w.of(others.ID); j.Status != leafward.JobRunning || j.Worker != "another" {
+			t.Errorf("the job of another process is %+v", j)
+		}
+	})
+}

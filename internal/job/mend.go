@@ -46,6 +46,43 @@ func (e *Engine) mend(ctx context.Context) {
 	}
 }
 
+// inherit makes due again what a process of the same name had taken when it ended. A server that is alone on its database
+// keeps its name, so that nothing waits for the leases of one that was killed.
+func (e *Engine) inherit(ctx context.Context) {
+	for {
+		n := 0
+		err := e.db.Write(ctx, func(tx *store.Tx) error {
+			taken, err := tx.JobsTakenBy(e.config.Worker, maxMend)
+			if n = len(taken); err != nil {
+				return err
+			}
+			if n == 0 {
+				return errNothing
+			}
+			for _, t := range taken {
+				j, found, err := tx.JobOfAny(t.ID) // what freed another may have changed this one
+				if err != nil {
+					return err
+				}
+				if !found || j.Status != leafward.JobRunning || j.Worker != e.config.Worker {
+					continue
+				}
+				if err := e.rescue(tx, &j); err != nil {
+					return err
+				}
+			}
+			return tx.Err()
+		})
+		if err != nil && !errors.Is(err, errNothing) && ctx.Err() == nil {
+			e.log.ErrorContext(ctx, "jobs of a process that ended wait for their leases", "error", err)
+		}
+		if err != nil {
+			return
+		}
+		e.log.WarnContext(ctx, "jobs of a process that ended are due again", "jobs", n)
+	}
+}
+
 // repair deals with one job that is lost or late.
 func (e *Engine) repair(tx *store.Tx, id string) error {
 	j, found, err := tx.JobOfAny(id)

@@ -338,6 +338,11 @@ func (v *View) LostJobs(limit int, except ...string) ([]leafward.Job, error) {
 	return selectAll(v, jobs(), where+" ORDER BY lease_until LIMIT $2", args...)
 }
 
+// JobsTakenBy reads up to limit jobs that are leased to the worker.
+func (v *View) JobsTakenBy(worker string, limit int) ([]leafward.Job, error) {
+	return selectAll(v, jobs(), "WHERE "+leasedJobs+" AND worker = $1 ORDER BY id LIMIT $2", worker, limit)
+}
+
 // LateJobs reads up to limit open jobs whose deadline passed and on which nobody holds a lease.
 func (v *View) LateJobs(limit int) ([]leafward.Job, error) {
 	return selectAll(v, jobs(), "WHERE deadline > 0 AND "+openJobs+" AND deadline <= $1 AND lease_until <= $1 ORDER BY deadline, id LIMIT $2", micros(v.Now), limit)
