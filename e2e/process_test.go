@@ -107,7 +107,7 @@ func start(t testing.TB, name string, args ...string) *process {
 			p.kill()
 		}
 		if t.Failed() {
-			t.Logf("%s said:\n%s", p.name, strings.Join(p.last(60), "\n"))
+			t.Logf("%s said:\n%s", p.name, p.tell())
 		}
 	})
 	return p
@@ -136,6 +136,14 @@ func (p *process) last(n int) []string {
 	return slices.Clone(p.said[max(0, len(p.said)-n):])
 }
 
+// tell is the end of what it said, without the requests that went well.
+func (p *process) tell() string {
+	lines := slices.DeleteFunc(p.last(2000), func(line string) bool {
+		return strings.Contains(line, `"msg":"request"`) && !strings.Contains(line, `"status":5`)
+	})
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
 // heard waits for a line that contains the words, from the first line on.
 func (p *process) heard(t testing.TB, words string) string {
 	t.Helper()
@@ -153,9 +161,9 @@ func (p *process) heard(t testing.TB, words string) string {
 		select {
 		case <-fresh:
 		case <-p.gone:
-			t.Fatalf("%s ended (%v) before it said %q:\n%s", p.name, p.cmd.ProcessState, words, strings.Join(p.last(60), "\n"))
+			t.Fatalf("%s ended (%v) before it said %q:\n%s", p.name, p.cmd.ProcessState, words, p.tell())
 		case <-deadline:
-			t.Fatalf("%s did not say %q within %s:\n%s", p.name, words, patience, strings.Join(p.last(60), "\n"))
+			t.Fatalf("%s did not say %q within %s:\n%s", p.name, words, patience, p.tell())
 		}
 	}
 }
@@ -182,7 +190,7 @@ func (p *process) ended(t testing.TB) int {
 	case <-p.gone:
 		return p.cmd.ProcessState.ExitCode()
 	case <-time.After(patience):
-		t.Fatalf("%s does not end:\n%s", p.name, strings.Join(p.last(60), "\n"))
+		t.Fatalf("%s does not end:\n%s", p.name, p.tell())
 		return -1
 	}
 }
