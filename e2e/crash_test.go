@@ -29,7 +29,7 @@ const maxRestart = 2 * time.Second
 // A server that is killed at any moment loses nothing that it acknowledged, and does nothing twice. The judge is the
 // clients' own list of what was acknowledged to them.
 func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
-	each(t, func(t *testing.T, dsn string) {
+	eachAlone(t, func(t *testing.T, dsn string) {
 		seed := *crashSeed
 		if seed == 0 {
 			seed = rand.Uint64()

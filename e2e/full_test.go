@@ -17,14 +17,14 @@ import (
 	"github.com/leafward/leafward/internal/audit"
 )
 
-// smallDisk is a file system of 16 MiB, which only root may mount.
+// smallDisk is a file system of 40 MiB, which only root may mount.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("skipped: only root may mount a small file system")
 	}
 	dir := shortDir(t)
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m,mode=0700"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=0700"); err != nil {
 		missing(t, "a small file system cannot be mounted here: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })

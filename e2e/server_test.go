@@ -28,6 +28,12 @@ func each(t *testing.T, test func(t *testing.T, dsn string)) {
 	})
 }
 
+// eachAlone is each for a test that measures: nothing runs beside it.
+func eachAlone(t *testing.T, test func(t *testing.T, dsn string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, "") })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.DSN(t)) })
+}
+
 // server is a server under test; it can be ended and started again, on the same data and addresses.
 type server struct {
 	dir    string   // its data directory
