@@ -33,8 +33,8 @@ type Certificate struct {
 
 	Version     string    `db:"version"`      // current version, "" before the first
 	VersionSpec int64     `db:"version_spec"` // spec revision that the current version was signed for
-	NotBefore   time.Time `db:"not_before"`   // of the current version
-	NotAfter    time.Time `db:"not_after"`    // of the current version
+	NotBefore   time.Time `db:"not_before"`   // of the version by which it is planned: that which ends first among its slots
+	NotAfter    time.Time `db:"not_after"`    // of the same version
 	ExpiresAt   time.Time `db:"expires_at"`   // earliest end in use: proved where installed, else current
 	WindowAt    time.Time `db:"window_at"`    // from here on it is Expiring
 	RenewAt     time.Time `db:"renew_at"`     // the sweep acts from here on; zero: never
@@ -45,7 +45,7 @@ type Certificate struct {
 	RenewedAt   time.Time `db:"renewed_at"`   // last renewal
 	DeployedAt  time.Time `db:"deployed_at"`  // last deployment
 	NoteAt      time.Time `db:"note_at"`      // next moment at which a warning or the expiry is to be recorded
-	NotedDays   int       `db:"noted_days"`   // smallest threshold recorded for the current version; -1: its expiry
+	NotedDays   int       `db:"noted_days"`   // smallest threshold recorded for the present ExpiresAt; -1: the expiry
 	RevokedAt   time.Time `db:"revoked_at"`
 	Reason      string    `db:"revocation_reason"`
 	ArchivedAt  time.Time `db:"archived_at"`
@@ -156,20 +156,40 @@ func (c *Certificate) Validate() error {
 		CheckText(&p, "tags."+key, value, MaxTag)
 	}
 	p.Check(c.TTL == 0 || c.TTL >= MinProfileTTL && c.TTL <= MaxProfileTTL, "ttl_seconds", "is out of range", fmt.Sprintf("use %d to %d seconds, or leave it out for the profile's", MinProfileTTL, MaxProfileTTL))
+	p.Check(c.Algorithm != "" || c.Size == 0, "key_size", "goes with key_algorithm only", "name the algorithm too, or leave both out")
 	p.Check(slices.Contains([]KeyCustody{AgentKey, ClientKey, ServerKey}, c.KeySource), "key_source", fmt.Sprintf("%.40q is not a key source", c.KeySource), "use agent or server, or send a csr_pem")
 	return p.Err()
 }
 
-// Activate makes the version the current one and plans what follows from its lifetime.
-func (c *Certificate) Activate(v *Version, policy *RenewalPolicy, now time.Time) {
-	if c.Version != "" {
+// Activate makes the version the current one and plans what follows from its lifetime. Live are the newest versions of the
+// slots in use, this one among them: the one that ends first says when the next renewal is.
+func (c *Certificate) Activate(v *Version, live []Version, policy *RenewalPolicy, now time.Time) {
+	if v.Predecessor != "" {
 		c.RenewedAt = now
-	} else {
-		c.ExpiresAt = v.NotAfter
 	}
-	c.Version, c.VersionSpec, c.NotBefore, c.NotAfter = v.ID, v.Spec, v.NotBefore, v.NotAfter
-	c.NotedDays = noneNoted
+	first := c.Version == ""
+	c.Version, c.VersionSpec = v.ID, v.Spec
+	c.Follow(live, policy)
+	if first {
+		c.Use(v.NotAfter, policy)
+	}
+}
+
+// Follow plans by the version that ends first among the newest of the slots in use.
+func (c *Certificate) Follow(live []Version, policy *RenewalPolicy) {
+	if len(live) > 0 {
+		v := slices.MinFunc(live, func(a, b Version) int { return a.NotAfter.Compare(b.NotAfter) })
+		c.NotBefore, c.NotAfter = v.NotBefore, v.NotAfter
+	}
 	c.Plan(policy)
+}
+
+// Use records when the first of the versions in use ends; warnings begin anew when that moved.
+func (c *Certificate) Use(end time.Time, policy *RenewalPolicy) {
+	if !end.Equal(c.ExpiresAt) {
+		c.ExpiresAt, c.NotedDays = end, noneNoted
+	}
+	c.planNote(policy)
 }
 
 // noneNoted is above every threshold.
@@ -177,71 +197,89 @@ const noneNoted = 1 << 20
 
 const day = 24 * time.Hour
 
+// lifetime is that of the version by which the certificate is planned; both ends count.
+func (c *Certificate) lifetime() time.Duration { return c.NotAfter.Sub(c.NotBefore) + time.Second }
+
 // Plan computes the window and the moment of renewal from the policy. The moment lies before the window by a jitter of up
 // to a tenth of the window, at most a day, that is always the same for one version, so that a fleet does not renew at once.
+// After a failed root it is the end of the policy's wait instead.
 func (c *Certificate) Plan(policy *RenewalPolicy) {
-	c.WindowAt, c.RenewAt, c.NoteAt = time.Time{}, time.Time{}, time.Time{}
-	if _, closed := c.Closed(); closed || c.Version == "" {
+	c.WindowAt, c.RenewAt = time.Time{}, time.Time{}
+	c.planNote(policy)
+	if _, closed := c.Closed(); closed {
 		return
 	}
-	lifetime := c.NotAfter.Sub(c.NotBefore) + time.Second
-	window := policy.Window(lifetime)
-	c.WindowAt = c.NotAfter.Add(-window)
-	if policy.AutoRenew {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(c.Version))
-		c.RenewAt = c.WindowAt
-		if jitter := min(window/10, day, lifetime/20); jitter > 0 {
-			c.RenewAt = c.WindowAt.Add(-time.Duration(h.Sum64() % uint64(jitter)))
-		}
+	if c.Version != "" {
+		c.WindowAt = c.NotAfter.Add(-policy.Window(c.lifetime()))
 	}
-	c.planNote(policy)
+	switch {
+	case !policy.AutoRenew:
+	case !c.FailedAt.IsZero():
+		c.RenewAt = c.FailedAt.Add(policy.Retry(c.FailedAt, c.ExpiresAt))
+	case c.Version != "":
+		c.RenewAt = c.WindowAt.Add(-c.jitter(policy))
+	}
 }
 
-// planNote finds the next threshold to record. A threshold longer than the lifetime says nothing, and neither does one
-// before the planned renewal while renewal is on.
+// jitter is how long before its window the certificate is renewed.
+func (c *Certificate) jitter(policy *RenewalPolicy) time.Duration {
+	lifetime := c.lifetime()
+	most := min(policy.Window(lifetime)/10, day, lifetime/20)
+	if most <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(c.Version))
+	return time.Duration(h.Sum64() % uint64(most))
+}
+
+// planNote finds the next threshold to record before the versions in use end. A threshold longer than the lifetime says
+// nothing, and neither does one before the window while renewal is on.
 func (c *Certificate) planNote(policy *RenewalPolicy) {
 	c.NoteAt = time.Time{}
-	if c.NotedDays < 0 {
+	if _, closed := c.Closed(); closed || c.NotedDays < 0 || c.ExpiresAt.IsZero() {
 		return
 	}
-	c.NoteAt = c.NotAfter
+	c.NoteAt = c.ExpiresAt
+	begin := c.ExpiresAt.Add(-c.lifetime())
+	window := c.ExpiresAt.Add(-policy.Window(c.lifetime()))
 	for _, days := range policy.Thresholds {
-		at := c.NotAfter.Add(-time.Duration(days) * day)
-		silent := policy.AutoRenew && at.Before(c.WindowAt)
-		if days < c.NotedDays && at.After(c.NotBefore) && !silent && at.Before(c.NoteAt) {
+		at := c.ExpiresAt.Add(-time.Duration(days) * day)
+		silent := policy.AutoRenew && at.Before(window)
+		if days < c.NotedDays && at.After(begin) && !silent && at.Before(c.NoteAt) {
 			c.NoteAt = at
 		}
 	}
 }
 
-// Note records that the instant reached a threshold or the end: it returns the days of the smallest threshold that was
-// reached, or expired, and moves NoteAt on. Nothing is due while ok is false.
-func (c *Certificate) Note(policy *RenewalPolicy, now time.Time) (days int, expired, ok bool) {
+// Note records that the instant reached a threshold or the end and moves NoteAt on: days is the smallest threshold that
+// was reached, -1 when none was.
+func (c *Certificate) Note(policy *RenewalPolicy, now time.Time) (days int, expired bool) {
+	days = -1
 	if c.NoteAt.IsZero() || now.Before(c.NoteAt) {
-		return 0, false, false
+		return days, false
 	}
-	days = noneNoted
 	for _, d := range policy.Thresholds {
-		if d < days && d < c.NotedDays && !now.Before(c.NotAfter.Add(-time.Duration(d)*day)) {
+		if d < c.NotedDays && (days < 0 || d < days) && !now.Before(c.ExpiresAt.Add(-time.Duration(d)*day)) {
 			days = d
 		}
 	}
-	if !now.Before(c.NotAfter) {
-		c.NotedDays, expired = -1, true
-	} else if days < noneNoted {
+	if expired = !now.Before(c.ExpiresAt); expired {
+		c.NotedDays = -1
+	} else if days >= 0 {
 		c.NotedDays = days
 	}
 	c.planNote(policy)
-	return days, expired, true
+	return days, expired
 }
 
 // Begin opens a root job.
 func (c *Certificate) Begin(job string) { c.OpenJob = job }
 
 // Succeed closes the root job after everything was proved.
-func (c *Certificate) Succeed() {
+func (c *Certificate) Succeed(policy *RenewalPolicy) {
 	c.OpenJob, c.FailedAt, c.Tries, c.LastError = "", time.Time{}, 0, ""
+	c.Plan(policy)
 }
 
 // Fail notes that a root job, or a deployment outside of one, failed, and closes the root. The certificate is due from
@@ -250,13 +288,24 @@ func (c *Certificate) Succeed() {
 func (c *Certificate) Fail(why string, policy *RenewalPolicy, now time.Time) {
 	c.OpenJob, c.FailedAt, c.LastError = "", now, why
 	c.Tries++
-	if policy.AutoRenew {
+	c.Plan(policy)
+}
+
+// Abandon closes the root job because somebody cancelled it. Nothing counts as failed, and what is due is due again after
+// the policy's wait.
+func (c *Certificate) Abandon(policy *RenewalPolicy, now time.Time) {
+	c.OpenJob = ""
+	if !c.RenewAt.IsZero() && !c.RenewAt.After(now) {
 		c.RenewAt = now.Add(policy.Retry(now, c.ExpiresAt))
 	}
 }
 
-// Abandon closes the root job because somebody cancelled it; nothing counts as failed.
-func (c *Certificate) Abandon() { c.OpenJob = "" }
+// Hasten makes the certificate due at once, because a version in use was revoked.
+func (c *Certificate) Hasten(policy *RenewalPolicy, now time.Time) {
+	if _, closed := c.Closed(); !closed && policy.AutoRenew && c.OpenJob == "" {
+		c.RenewAt = now
+	}
+}
 
 // Revoke closes the certificate.
 func (c *Certificate) Revoke(reason string, now time.Time) {

@@ -15,7 +15,6 @@ import (
 	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/outbound"
-	"github.com/leafward/leafward/internal/store"
 )
 
 // workers is how many jobs this process works at once.
@@ -23,12 +22,13 @@ const workers = 8
 
 // verbs are what doors lead to and the engine works for.
 type verbs struct {
-	engine   *job.Engine
-	auth     *auth.Service
-	settings *lifecycle.Settings
-	issuers  *lifecycle.Issuers
-	deploy   *deploy.Service
-	fleet    *fleet.Service
+	engine       *job.Engine
+	auth         *auth.Service
+	settings     *lifecycle.Settings
+	issuers      *lifecycle.Issuers
+	certificates *lifecycle.Service
+	deploy       *deploy.Service
+	fleet        *fleet.Service
 }
 
 // issuerTypes are the issuers that are built in.
@@ -52,13 +52,8 @@ func (a *App) wire(context.Context) (err error) {
 	a.verbs.auth = auth.New(a.db, a.log)
 	a.verbs.deploy = deploy.NewService(a.db, a.verbs.engine)
 	a.verbs.fleet = fleet.New(a.db, a.verbs.engine, a.master, targetTypes(), a.log)
-	a.verbs.settings = lifecycle.NewSettings(a.db, func(tx *store.Tx, id string) error {
-		policy, err := tx.RenewalPolicy(id)
-		if err != nil {
-			return err
-		}
-		return lifecycle.Replan(tx, &policy)
-	})
+	a.verbs.settings = lifecycle.NewSettings(a.db, lifecycle.Replan)
+	a.verbs.certificates = lifecycle.New(a.db, a.verbs.engine, a.master, a.log)
 	return nil
 }
 
@@ -81,7 +76,7 @@ func (a *App) deps() (rest.Deps, error) {
 		return rest.Deps{}, fmt.Errorf("describing the plugins: %w", err)
 	}
 	return rest.Deps{
-		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
+		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Certificates: a.verbs.certificates, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
 		Plugins: plugins, Checks: a.checks(),
 		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log, Server: a.self,
 	}, nil

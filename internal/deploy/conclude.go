@@ -140,20 +140,19 @@ func prove(tx *store.Tx, at *place, proof leafward.Proof, by, doubt string) erro
 	if err != nil {
 		return err
 	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
 	moved := !end.Equal(c.ExpiresAt)
-	c.ExpiresAt = end
+	c.Use(end, &policy)
 	if _, closed := c.Closed(); c.OpenJob == "" && !c.FailedAt.IsZero() && !closed {
 		all, err := tx.Installations(c.ID)
 		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(all, func(i leafward.Installation) bool { return !i.Done() }) {
-			policy, err := tx.RenewalPolicy(c.Policy)
-			if err != nil {
-				return err
-			}
-			c.Succeed()
-			c.Plan(&policy)
+			c.Succeed(&policy)
 			moved = true
 		}
 	}

@@ -203,7 +203,7 @@ func (a *agent) version(t *testing.T) (leafward.Version, *tls.Certificate) {
 		tx.Fail(err)
 		policy, err := tx.RenewalPolicy(c.Policy)
 		tx.Fail(err)
-		c.Activate(&v, &policy, tx.Now)
+		c.Activate(&v, []leafward.Version{v}, &policy, tx.Now)
 		tx.PutCertificate(&c)
 		i, err := tx.Installation(a.installation)
 		tx.Fail(err)

@@ -17,17 +17,25 @@ const (
 
 // How long an order or a deployment may wait for somebody.
 const (
-	firstWait   = 30 * 24 * time.Hour // of a first certificate
-	renewalWait = 24 * time.Hour      // of a renewal, at least; else until the certificate ends
+	firstWait   = 30 * 24 * time.Hour // at most
+	renewalWait = 24 * time.Hour      // at least; else until what is in use ends
 )
 
 // start says why a root is opened and for what.
 type start struct {
 	typ    leafward.JobType
 	slots  []string // only these; nil: all
+	places []place  // installations that are brought up to date besides
 	csr    []byte   // DER, of the caller
+	fresh  bool     // with new keys, whatever the certificate says of reuse
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
+}
+
+// place is an installation and the version that must be there.
+type place struct {
+	leafward.Installation
+	version string
 }
 
 // begin opens the root job of a certificate, with an order for each slot, and marks the certificate.
@@ -46,7 +54,7 @@ func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafw
 		return root, err
 	}
 	if !added {
-		return root, leafward.Errorf(leafward.Conflict, "wait for it, or cancel it: `leafward job get "+root.ID+"`", "the certificate %s is being issued or renewed already", c.Name)
+		return root, busy(c, root.ID)
 	}
 	slots := s.slots
 	if slots == nil {
@@ -57,8 +65,21 @@ func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafw
 			return root, err
 		}
 	}
+	for _, p := range s.places {
+		t := targets[p.Target]
+		p.Desired, p.LastError = p.version, ""
+		tx.PutInstallation(&p.Installation)
+		if _, err := deployment(tx, c, &p.Installation, &t, &a.policy, root.ID, s.batch); err != nil {
+			return root, err
+		}
+	}
 	c.Begin(root.ID)
 	return root, nil
+}
+
+// busy says that a root is open already.
+func busy(c *leafward.Certificate, root string) error {
+	return leafward.Errorf(leafward.Conflict, "wait for it, or cancel it: `leafward job cancel "+root+"`", "the certificate %s is being issued or renewed already", c.Name)
 }
 
 // slotsOf are the holders of the certificate's keys: each agent of its targets, else the server or the caller.
@@ -93,16 +114,15 @@ func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafw
 	switch {
 	case slot == serverSlot:
 	case slot == clientSlot:
-		if csr == nil && c.ReuseKey {
-			old, err := lastCSR(tx, c.ID, slot)
+		if csr == nil && c.ReuseKey && !s.fresh {
+			old, err := lastCSR(&tx.View, c.ID, slot)
 			if err != nil {
 				return err
 			}
 			csr = old
 		}
 		if csr == nil {
-			j.Status = leafward.JobAwaitingCSR
-			j.WaitingFor = "a CSR: POST /api/v1/certificates/" + c.ID + "/csr, or bind a target, or ask for key_source server"
+			j.Status, j.WaitingFor = leafward.JobAwaitingCSR, waitsForCSR(c)
 		}
 	default:
 		j.Agent, j.Status, j.WaitingFor = slot, leafward.JobAwaitingCSR, "the agent "+slot
@@ -116,31 +136,40 @@ func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafw
 	return tx.Err()
 }
 
-// deadline is when an order or deployment that still waits has failed.
-func deadline(c *leafward.Certificate, now time.Time) time.Time {
-	if c.Version == "" {
-		return now.Add(firstWait)
-	}
-	if least := now.Add(renewalWait); c.NotAfter.Before(least) {
-		return least
-	}
-	return c.NotAfter
+func waitsForCSR(c *leafward.Certificate) string {
+	return "a CSR: POST /api/v1/certificates/" + c.ID + "/csr, or bind a target, or ask for key_source server"
 }
 
-// lastCSR is the CSR that the slot's current version was signed from, nil without one.
-func lastCSR(tx *store.Tx, certificate, slot string) ([]byte, error) {
-	current, err := tx.CurrentVersions(certificate)
+// deadline is when an order or deployment that still waits has failed: what is in use ends then, or a month is over.
+func deadline(c *leafward.Certificate, now time.Time) time.Time {
+	least, most := now.Add(renewalWait), now.Add(firstWait)
+	switch {
+	case c.ExpiresAt.IsZero() || c.ExpiresAt.After(most):
+		return most
+	case c.ExpiresAt.Before(least):
+		return least
+	}
+	return c.ExpiresAt
+}
+
+// lastCSR is the CSR that the slot's current version was signed from, nil without one, or when its key was compromised.
+func lastCSR(v *store.View, certificate, slot string) ([]byte, error) {
+	current, err := v.CurrentVersions(certificate)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range current {
-		if v.Slot == slot {
-			r, found, err := tx.Request(v.Request)
-			if err != nil || !found {
-				return nil, err
-			}
-			return r.CSR, nil
+	for _, version := range current {
+		if version.Slot != slot {
+			continue
 		}
+		if k, err := v.KeyPair(version.Key); err != nil || !k.CompromisedAt.IsZero() {
+			return nil, err
+		}
+		r, found, err := v.Request(version.Request)
+		if err != nil || !found {
+			return nil, err
+		}
+		return r.CSR, nil
 	}
 	return nil, nil
 }
@@ -190,7 +219,10 @@ func deployment(tx *store.Tx, c *leafward.Certificate, i *leafward.Installation,
 	if j.Version != wanted.Version && j.Status == leafward.JobRunning {
 		j.Status, j.Worker, j.LeaseUntil, j.Epoch = leafward.JobPending, "", time.Time{}, j.Epoch+1
 	}
-	j.Version, j.Parent, j.Batch, j.Deadline = wanted.Version, wanted.Parent, wanted.Batch, wanted.Deadline
+	j.Version, j.Deadline = wanted.Version, wanted.Deadline
+	if wanted.Parent != "" { // a part of a root stays one
+		j.Parent, j.Batch = wanted.Parent, wanted.Batch
+	}
 	tx.PutJob(&j)
 	return j, tx.Err()
 }

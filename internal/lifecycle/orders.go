@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ func (o *Orders) Kinds() []job.Kind {
 	return []job.Kind{
 		{Name: leafward.OrderJob, Work: o.work, Timeout: orderTimeout, Settled: o.orderSettled},
 		{Name: leafward.RootJob, Settled: o.rootSettled},
+		{Name: replanJob, Work: o.replan},
 	}
 }
 
@@ -60,18 +62,9 @@ func (o *Orders) work(ctx context.Context, run *job.Run) error {
 	if why, closed := t.certificate.Closed(); closed {
 		return leafward.Errorf(leafward.Conflict, "make a new certificate", "nothing is signed for %s: %s", t.certificate.Name, why)
 	}
-	slot := slotOf(run.Job)
-	if !t.found {
-		if slot != serverSlot {
-			return leafward.Errorf(leafward.Invalid, "renew the certificate again", "the order has no CSR")
-		}
-		if err := o.makeKey(ctx, run, &t); err != nil {
-			return err
-		}
-	}
-	csr, err := pki.ParseCSR(t.request.CSR)
+	csr, err := o.csr(ctx, run, &t)
 	if err != nil {
-		return leafward.Errorf(leafward.Invalid, "send another CSR", "the stored CSR cannot be used: %v", err)
+		return err
 	}
 	request, err := t.ask(csr)
 	if err != nil {
@@ -84,8 +77,16 @@ func (o *Orders) work(ctx context.Context, run *job.Run) error {
 	if err != nil {
 		return err
 	}
+	var upstream waiting
+	if _, err := run.Resume(&upstream); err != nil {
+		return err
+	}
+	request.Order = upstream.Order
 	chain, err := signer.Issue(ctx, request)
 	if pending, ok := errors.AsType[*issuer.Pending](err); ok {
+		if err := run.Checkpoint(ctx, waiting{Order: pending.Order}, nil); err != nil {
+			return err
+		}
 		return job.Snooze{After: pending.After, WaitingFor: "the issuer " + t.issuer.Name}
 	}
 	if err != nil {
@@ -95,7 +96,36 @@ func (o *Orders) work(ctx context.Context, run *job.Run) error {
 	if err != nil {
 		return err
 	}
-	return run.Finish(ctx, func(tx *store.Tx) error { return o.store(tx, run.Job, t.request, chain, leaf, csr) })
+	return run.Finish(ctx, func(tx *store.Tx) error { return o.store(tx, run.Job, &t, chain, leaf, csr) })
+}
+
+// waiting is the checkpoint of an order whose issuer answers later.
+type waiting struct {
+	Order string `json:"order,omitempty"` // what to ask the issuer again with
+}
+
+// csr is the one that is signed. The server makes its own key, anew when the record meanwhile asks for another kind.
+func (o *Orders) csr(ctx context.Context, run *job.Run, t *task) (*pki.CSR, error) {
+	mine := slotOf(run.Job) == serverSlot
+	if !t.found && !mine {
+		return nil, leafward.Errorf(leafward.Invalid, "renew the certificate again", "the order has no CSR")
+	}
+	if !t.found {
+		if err := o.makeKey(ctx, run, t); err != nil {
+			return nil, err
+		}
+	}
+	csr, err := pki.ParseCSR(t.request.CSR)
+	if err == nil && mine && csr.Kind != keyOf(&t.certificate, &t.profile) {
+		if err := o.makeKey(ctx, run, t); err != nil {
+			return nil, err
+		}
+		csr, err = pki.ParseCSR(t.request.CSR)
+	}
+	if err != nil {
+		return nil, leafward.Errorf(leafward.Invalid, "send another CSR", "the stored CSR cannot be used: %v", err)
+	}
+	return csr, nil
 }
 
 func slotOf(j leafward.Job) string {
@@ -140,12 +170,12 @@ func (o *Orders) makeKey(ctx context.Context, run *job.Run, t *task) error {
 	if err != nil {
 		return err
 	}
-	row := leafward.Key{Row: leafward.Row{ID: store.NewID("k")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.ServerKey, Retrieval: "once"}
+	row := leafward.Key{Row: leafward.Row{ID: store.NewID("kp")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.ServerKey, Retrieval: "once"}
 	if row.Sealed, err = o.master.SealKey(keys.Context{Table: "keys", Column: "sealed", Row: row.ID}, key); err != nil {
 		return err
 	}
 	request := leafward.Request{Certificate: t.certificate.ID, Job: run.Job.ID, Slot: serverSlot, CSR: csr, Key: row.ID, State: leafward.RequestOpen}
-	err = run.Checkpoint(ctx, nil, func(tx *store.Tx) error {
+	err = run.Checkpoint(ctx, waiting{}, func(tx *store.Tx) error {
 		fresh, pair := request, row
 		tx.AddKeyPair(&pair)
 		tx.AddRequest(&fresh)
@@ -191,6 +221,9 @@ func accept(chain issuer.Chain, r issuer.Request, csr *pki.CSR, now time.Time) (
 		parsed[i] = c
 	}
 	leaf := parsed[0]
+	if leaf.IsCA {
+		return nil, refuse("it is that of an authority")
+	}
 	want, err := pki.SPKISHA256(csr.PublicKey)
 	if err != nil {
 		return nil, err
@@ -218,8 +251,9 @@ func accept(chain issuer.Chain, r issuer.Request, csr *pki.CSR, now time.Time) (
 	return leaf, nil
 }
 
-// store writes the signed version and everything that follows from it.
-func (o *Orders) store(tx *store.Tx, j leafward.Job, request leafward.Request, chain issuer.Chain, leaf *x509.Certificate, csr *pki.CSR) error {
+// store writes the signed version and everything that follows from it. The record may have changed since it was read for
+// the issuer: the version is that of the record as it was then.
+func (o *Orders) store(tx *store.Tx, j leafward.Job, t *task, chain issuer.Chain, leaf *x509.Certificate, csr *pki.CSR) error {
 	c, err := tx.Certificate(j.Certificate)
 	if err != nil {
 		return err
@@ -231,31 +265,35 @@ func (o *Orders) store(tx *store.Tx, j leafward.Job, request leafward.Request, c
 	if err != nil {
 		return err
 	}
-	fresh, found, err := tx.Request(request.ID)
+	request, found, err := tx.Request(t.request.ID)
 	if err != nil || !found {
 		return errors.Join(err, leafward.Errorf(leafward.Conflict, "renew the certificate again", "the request is gone"))
 	}
-	if fresh.Key == "" {
-		if fresh.Key, err = keyRow(tx, csr, slotOf(j)); err != nil {
+	if request.Key, err = keyRow(tx, csr, slotOf(j)); err != nil {
+		return err
+	}
+	v := leafward.Version{
+		Certificate: c.ID, Team: c.Team, Slot: slotOf(j), Key: request.Key, Request: request.ID, Issuer: t.issuer.ID, Authority: chain.Authority,
+		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Chain: tx.AddChain(chain.Certificates[1:]), Spec: t.certificate.Spec, Source: "issued",
+	}
+	tx.AddVersion(&v)
+	if v.Authority != "" {
+		if err := ca.MarkIssued(tx, v.Authority, v.Serial); err != nil {
 			return err
 		}
 	}
-	v := leafward.Version{
-		Certificate: c.ID, Team: c.Team, Slot: slotOf(j), Key: fresh.Key, Request: fresh.ID, Issuer: c.Issuer, Authority: chain.Authority,
-		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
-		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Chain: tx.AddChain(chain.Certificates[1:]), Spec: c.Spec, Source: "issued",
-	}
-	tx.AddVersion(&v)
-	if err := ca.MarkIssued(tx, v.Authority, v.Serial); err != nil {
+	request.State, request.Version = leafward.RequestIssued, v.ID
+	tx.PutRequest(&request)
+	live, err := inUse(tx, &c)
+	if err != nil {
 		return err
 	}
-	fresh.State, fresh.Version = leafward.RequestIssued, v.ID
-	tx.PutRequest(&fresh)
-	c.Activate(&v, &policy, tx.Now)
+	c.Activate(&v, live, &policy, tx.Now)
 	tx.PutCertificate(&c)
 	tx.Record(leafward.CertificateIssued, c.ID, c.Team, leafward.Details{
 		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "sha256": v.SHA256,
-		"not_after": v.NotAfter.Format(time.RFC3339), "slot": v.Slot, "names": c.Names(),
+		"not_after": v.NotAfter.Format(time.RFC3339), "slot": v.Slot, "names": t.certificate.Names(),
 	})
 	_, err = install(tx, &c, &v, &policy, j.Parent, j.Batch)
 	return err
@@ -268,6 +306,9 @@ func keyRow(tx *store.Tx, csr *pki.CSR, slot string) (string, error) {
 		return "", err
 	}
 	known, found, err := tx.KeyPairOf(spki)
+	if err == nil && found && !known.CompromisedAt.IsZero() {
+		err = leafward.Errorf(leafward.Denied, "make a new key", "the key was reported as compromised meanwhile")
+	}
 	if err != nil || found {
 		return known.ID, err
 	}
@@ -279,17 +320,14 @@ func keyRow(tx *store.Tx, csr *pki.CSR, slot string) (string, error) {
 	return k.ID, tx.Err()
 }
 
-// orderSettled closes the request of an order that failed or was cancelled.
+// orderSettled closes the request of an order that ended without a version.
 func (o *Orders) orderSettled(tx *store.Tx, j *leafward.Job) error {
-	if j.Status == leafward.JobCompleted {
-		return nil
-	}
 	r, found, err := tx.RequestOfJob(j.ID)
 	if err != nil || !found || r.State != leafward.RequestOpen {
 		return err
 	}
 	r.State, r.Error = leafward.RequestFailed, j.LastError
-	if j.Status == leafward.JobCancelled {
+	if j.Status != leafward.JobFailed {
 		r.State = leafward.RequestCancelled
 	}
 	tx.PutRequest(&r)
@@ -314,28 +352,60 @@ func (o *Orders) rootSettled(tx *store.Tx, j *leafward.Job) error {
 	}
 	switch j.Status {
 	case leafward.JobCompleted:
-		c.Succeed()
-		c.Plan(&policy)
-		if c.ExpiresAt, err = tx.EndInUse(c.ID); err != nil {
-			return err
-		}
-		if j.Type == leafward.Renewal {
-			tx.Record(leafward.CertificateRenewed, c.ID, c.Team, leafward.Details{"version": c.Version, "job": j.ID})
-		}
+		return succeed(tx, &c, j, &policy)
 	case leafward.JobFailed:
 		c.Fail(j.LastError, &policy, tx.Now)
 	default:
-		c.Abandon()
+		c.Abandon(&policy, tx.Now)
+		if err := use(tx, &c, &policy); err != nil {
+			return err
+		}
 	}
 	tx.PutCertificate(&c)
-	if j.Status != leafward.JobCompleted || j.Checkpoint == "" {
+	return tx.Err()
+}
+
+// succeed draws the consequences of a root whose every part is done: what is in use ends later, and what was to be
+// replaced is revoked.
+func succeed(tx *store.Tx, c *leafward.Certificate, root *leafward.Job, policy *leafward.RenewalPolicy) error {
+	c.Succeed(policy)
+	if err := use(tx, c, policy); err != nil {
+		return err
+	}
+	if root.Type == leafward.Renewal {
+		tx.Record(leafward.CertificateRenewed, c.ID, c.Team, leafward.Details{"version": c.Version, "job": root.ID})
+	}
+	tx.PutCertificate(c)
+	if root.Checkpoint == "" {
 		return tx.Err()
 	}
 	var then after
-	if err := json.Unmarshal([]byte(j.Checkpoint), &then); err != nil {
-		return fmt.Errorf("the checkpoint of root %s: %w", j.ID, err)
+	if err := json.Unmarshal([]byte(root.Checkpoint), &then); err != nil {
+		return fmt.Errorf("the checkpoint of root %s: %w", root.ID, err)
 	}
-	return revokeVersions(tx, &c, then.Revoke, then.Reason)
+	if err := revokeVersions(tx, c, then.Revoke, then.Reason); err != nil {
+		return err
+	}
+	tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": then.Reason, "versions": then.Revoke, "closed": false})
+	return tx.Err()
+}
+
+// use sets when the certificate in use ends: the earliest of the versions proved where it is installed, else of the newest
+// versions of the slots that serve it.
+func use(tx *store.Tx, c *leafward.Certificate, policy *leafward.RenewalPolicy) error {
+	end, err := tx.EarliestProved(c.ID)
+	if err != nil {
+		return err
+	}
+	if end.IsZero() {
+		live, err := inUse(tx, c)
+		if err != nil || len(live) == 0 {
+			return err
+		}
+		end = slices.MinFunc(live, func(a, b leafward.Version) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+	}
+	c.Use(end, policy)
+	return nil
 }
 
 // split cuts concatenated DER into its certificates.

@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/store"
@@ -35,9 +37,24 @@ func (s *Service) renew(tx *store.Tx, c *leafward.Certificate, st start) (string
 		return "", leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not renewed: %s", c.Name, why)
 	}
 	if c.OpenJob != "" {
-		return "", leafward.Errorf(leafward.Conflict, "wait for it, or cancel it: `leafward job get "+c.OpenJob+"`", "the certificate %s is being issued or renewed already", c.Name)
+		return "", busy(c, c.OpenJob)
+	}
+	last, found, err := tx.LastRoot(c.ID)
+	if err != nil {
+		return "", err
+	}
+	if found {
+		st.inherit(&last)
 	}
 	return reopen(tx, c, st)
+}
+
+// inherit takes over what a failed root was to do once it is completed.
+func (s *start) inherit(last *leafward.Job) {
+	if last.Status == leafward.JobFailed && s.result == "" {
+		s.result = last.Checkpoint
+		s.fresh = s.fresh || s.result != ""
+	}
 }
 
 // reopen begins a root for a stored certificate as its record is now.
@@ -55,6 +72,75 @@ func reopen(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
 	}
 	tx.PutCertificate(c)
 	return root.ID, tx.Err()
+}
+
+// resume begins a root for what is due. After a failed root it goes on where that one ended: what is signed and valid is
+// not signed again, and when nothing is left to do the failure is over.
+func resume(tx *store.Tx, c *leafward.Certificate) error {
+	st := start{typ: leafward.Renewal}
+	last, found, err := tx.LastRoot(c.ID)
+	if err != nil {
+		return err
+	}
+	if !found || c.FailedAt.IsZero() {
+		_, err := reopen(tx, c, st)
+		return err
+	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
+	st.inherit(&last)
+	st.typ = last.Type
+	if st.slots, st.places, err = unfinished(tx, c, &last, &policy); err != nil {
+		return err
+	}
+	if len(st.slots) == 0 && len(st.places) == 0 {
+		return succeed(tx, c, &last, &policy)
+	}
+	_, err = reopen(tx, c, st)
+	return err
+}
+
+// unfinished are the slots for which something must be signed after a failed root, and the installations that lack what
+// is signed already.
+func unfinished(tx *store.Tx, c *leafward.Certificate, last *leafward.Job, policy *leafward.RenewalPolicy) (slots []string, places []place, err error) {
+	children, err := tx.Children(last.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	targets, err := tx.TargetsOf(c.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	current, err := tx.CurrentVersions(c.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	signed := make(map[string]leafward.Version)
+	for _, v := range current {
+		window := policy.Window(v.NotAfter.Sub(v.NotBefore) + time.Second)
+		if v.RevokedAt.IsZero() && v.Spec == c.Spec && tx.Now.Before(v.NotAfter.Add(-window)) {
+			signed[v.Slot] = v
+		}
+	}
+	for _, j := range children {
+		if j.Kind == leafward.OrderJob && j.Status != leafward.JobCompleted {
+			delete(signed, slotOf(j))
+		}
+	}
+	slots = slices.DeleteFunc(slotsOf(c, targets), func(slot string) bool { _, done := signed[slot]; return done })
+	installations, err := tx.Installations(c.ID)
+	for _, i := range installations {
+		slot := targets[i.Target].Agent
+		if c.KeySource == leafward.ServerKey {
+			slot = serverSlot
+		}
+		if v, ok := signed[slot]; ok && !i.Pinned && i.WaivedBy == "" && (i.Desired != v.ID || i.Proved != v.ID) {
+			places = append(places, place{i, v.ID})
+		}
+	}
+	return append([]string{}, slots...), places, err
 }
 
 // aroundOf reads what the certificate refers to.
@@ -103,7 +189,7 @@ func (s *Service) Deploy(ctx context.Context, id, target, version string) (jobs 
 			}
 			i.Desired, i.Pinned, i.LastError = v.ID, version != "" && !v.Current, ""
 			tx.PutInstallation(&i)
-			j, err := deployment(tx, &c, &i, &t, &policy, c.OpenJob, "")
+			j, err := deployment(tx, &c, &i, &t, &policy, "", "")
 			if err != nil {
 				return err
 			}
@@ -130,11 +216,15 @@ func nowhere(c *leafward.Certificate, target string) error {
 func choose(tx *store.Tx, c *leafward.Certificate, t *leafward.Target, id string) (leafward.Version, error) {
 	serves := func(v leafward.Version) bool { return v.Slot == serverSlot || v.Slot == t.Agent }
 	if id != "" {
+		var p leafward.Problems
 		v, err := tx.Version(id)
+		if leafward.KindOf(err) == leafward.NotFound {
+			p.Add("version_id", fmt.Sprintf("names %.130q, which does not exist", id), "use one of GET versions")
+			return v, p.Err()
+		}
 		if err != nil {
 			return v, err
 		}
-		var p leafward.Problems
 		p.Check(v.Certificate == c.ID, "version_id", "is not a version of the certificate", "use one of GET versions")
 		p.Check(serves(v), "version_id", "was signed for a key that the target's agent does not hold", "use a version of that agent")
 		p.Check(v.RevokedAt.IsZero(), "version_id", "is revoked", "use another version")
@@ -146,9 +236,9 @@ func choose(tx *store.Tx, c *leafward.Certificate, t *leafward.Target, id string
 		return leafward.Version{}, err
 	}
 	for _, v := range current {
-		if serves(v) {
+		if serves(v) && v.RevokedAt.IsZero() && tx.Now.Before(v.NotAfter) {
 			return v, nil
 		}
 	}
-	return leafward.Version{}, leafward.Errorf(leafward.Conflict, "wait for its order, or renew the certificate", "nothing was issued yet for the agent %s of the target %s", t.Agent, t.Name)
+	return leafward.Version{}, leafward.Errorf(leafward.Conflict, "wait for its order, or renew the certificate", "nothing valid was issued yet for the agent %s of the target %s", t.Agent, t.Name)
 }

@@ -65,7 +65,7 @@ func (s *Settings) UpdateRenewalPolicy(ctx context.Context, id, match string, ch
 
 // moves tells whether another value in the column of a policy moves renewals.
 func moves(column string) bool {
-	return slices.Contains([]string{"window_days", "auto_renew", "literal_window"}, column)
+	return slices.Contains([]string{"window_days", "auto_renew", "literal_window", "thresholds", "retry_interval"}, column)
 }
 
 // DeleteRenewalPolicy removes a policy that nothing refers to.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/ca"
@@ -61,61 +62,86 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 	if err != nil {
 		return "", err
 	}
-	live, err := tx.LiveVersions(id)
+	if c.Version == "" {
+		return "", leafward.Errorf(leafward.Conflict, "archive it instead", "nothing was issued for the certificate %s yet", c.Name)
+	}
+	ids, err := r.versions(tx, &c)
 	if err != nil {
 		return "", err
 	}
-	var ids []string
+	if r.Replace {
+		return s.replace(tx, &c, ids, r)
+	}
+	if r.Version != "" {
+		if err := revokeVersions(tx, &c, ids, r.Reason); err != nil {
+			return "", err
+		}
+		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "closed": false})
+		return "", tx.Err()
+	}
+	if !c.RevokedAt.IsZero() && (c.Reason == r.Reason || c.Reason != leafward.CertificateHold && r.Reason != leafward.KeyCompromise) {
+		return "", nil // revoked already, and this says nothing more
+	}
+	if c.RevokedAt.IsZero() {
+		if err := s.stop(tx, &c); err != nil {
+			return "", err
+		}
+	}
+	c.Revoke(r.Reason, tx.Now)
+	tx.PutCertificate(&c)
+	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids})
+	return "", revokeVersions(tx, &c, ids, r.Reason)
+}
+
+// versions are the ids of what is revoked.
+func (r *Revocation) versions(tx *store.Tx, c *leafward.Certificate) (ids []string, err error) {
+	live, err := tx.LiveVersions(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	ids = []string{}
 	for _, v := range live {
 		if r.Version == "" || r.Version == v.ID {
 			ids = append(ids, v.ID)
 		}
 	}
 	if r.Version != "" && len(ids) == 0 {
-		return "", leafward.Missing("version", r.Version)
+		var p leafward.Problems
+		p.Add("version_id", fmt.Sprintf("%.130q is not a version of the certificate that has not expired", r.Version), "use one of GET versions, or leave it out")
+		return nil, p.Err()
 	}
-	if c.Version == "" {
-		return "", leafward.Errorf(leafward.Conflict, "archive it instead", "nothing was issued for the certificate %s yet", c.Name)
-	}
-	if r.Replace {
-		return s.replace(tx, &c, ids, r)
-	}
-	if err := revokeVersions(tx, &c, ids, r.Reason); err != nil {
-		return "", err
-	}
-	if r.Version != "" || !c.RevokedAt.IsZero() && c.Reason == r.Reason {
-		return "", nil
-	}
-	if !c.RevokedAt.IsZero() && r.Reason != leafward.KeyCompromise {
-		return "", nil // revoked already: only keyCompromise says more
-	}
-	if err := s.stop(tx, &c); err != nil {
-		return "", err
-	}
-	c.Revoke(r.Reason, tx.Now)
-	tx.PutCertificate(&c)
-	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids})
-	return "", nil
+	return ids, nil
 }
 
-// replace opens a renewal with new keys whose completion revokes the old versions; compromised ones are revoked at once.
+// replace opens a renewal with new keys whose completion revokes the old versions. Compromised ones are revoked at once,
+// and what is open then is given up for the renewal.
 func (s *Service) replace(tx *store.Tx, c *leafward.Certificate, ids []string, r Revocation) (string, error) {
 	then, err := json.Marshal(after{Revoke: ids, Reason: r.Reason})
 	if err != nil {
 		return "", err
 	}
-	st := start{typ: leafward.Renewal, result: string(then)}
-	if r.Reason == leafward.KeyCompromise {
-		if err := revokeVersions(tx, c, ids, r.Reason); err != nil {
+	st := start{typ: leafward.Renewal, result: string(then), fresh: true}
+	if r.Reason != leafward.KeyCompromise {
+		return s.renew(tx, c, st)
+	}
+	if _, closed := c.Closed(); !closed && c.OpenJob != "" {
+		if err := s.stop(tx, c); err != nil {
 			return "", err
 		}
-		st.result = ""
 	}
-	return s.renew(tx, c, st)
+	st.result = ""
+	root, err := s.renew(tx, c, st)
+	if err != nil {
+		return "", err
+	}
+	tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "closed": false})
+	return root, revokeVersions(tx, c, ids, r.Reason)
 }
 
-// revokeVersions revokes what was signed, and closes the keys when they are compromised: their every other version too.
+// revokeVersions revokes what was signed, and closes the keys when they are compromised: their every other version goes
+// too. A certificate that stays open is renewed at once when a version in use was revoked.
 func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) error {
+	struck := map[string]bool{c.ID: true}
 	for _, id := range ids {
 		v, err := tx.Version(id)
 		if err != nil {
@@ -138,55 +164,102 @@ func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason 
 			if err := revokeVersion(tx, &other, reason); err != nil {
 				return err
 			}
+			if !struck[other.Certificate] {
+				tx.RecordOn(leafward.CertificateRevoked, "certificate", other.Certificate, other.Team, leafward.Details{"reason": reason, "versions": []string{other.ID}, "closed": false, "key_of": c.ID})
+			}
+			struck[other.Certificate] = true
 		}
 	}
-	if len(ids) > 0 && c.OpenJob == "" && c.RevokedAt.IsZero() {
-		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": reason, "versions": ids, "closed": false})
+	for _, id := range slices.Sorted(maps.Keys(struck)) {
+		if err := hasten(tx, id); err != nil {
+			return err
+		}
+	}
+	return tx.Err()
+}
+
+// hasten makes a certificate due when a newest version of its slots is revoked.
+func hasten(tx *store.Tx, id string) error {
+	c, found, err := tx.CertificateOfAny(id)
+	if err != nil || !found {
+		return err
+	}
+	policy, found, err := tx.PolicyNamed(c.Policy)
+	if err != nil || !found {
+		return err
+	}
+	live, err := inUse(tx, &c)
+	if err != nil || !slices.ContainsFunc(live, func(v leafward.Version) bool { return !v.RevokedAt.IsZero() && v.Reason != leafward.CertificateHold }) {
+		return err
+	}
+	before := c.RenewAt
+	if c.Hasten(&policy, tx.Now); !before.Equal(c.RenewAt) {
+		tx.PutCertificate(&c)
 	}
 	return tx.Err()
 }
 
 func revokeVersion(tx *store.Tx, v *leafward.Version, reason string) error {
-	changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, tx.Now)
-	if err != nil || !changed {
-		return err
+	if v.Authority != "" {
+		changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, tx.Now)
+		if err != nil || !changed {
+			return err
+		}
 	}
-	v.RevokedAt, v.Reason = tx.Now, reason
+	if v.RevokedAt.IsZero() {
+		v.RevokedAt = tx.Now
+	}
+	v.Reason = reason
 	tx.PutVersion(v)
-	return nil
+	return tx.Err()
 }
 
-// Release lifts a certificateHold; no other reason can be lifted.
-func (s *Service) Release(ctx context.Context, id string) (shown Shown, err error) {
+// Release lifts a certificateHold from a certificate and from versions that are held alone; no other reason can be lifted.
+func (s *Service) Release(ctx context.Context, id string, once Once) (shown Shown, err error) {
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		replayed, err := once.begin(tx, func(string) error { return nil })
+		if err != nil || replayed {
+			return err
+		}
 		c, err := s.mine(tx, id)
 		if err != nil {
 			return err
 		}
-		if c.RevokedAt.IsZero() || c.Reason != leafward.CertificateHold {
-			return leafward.Errorf(leafward.Conflict, "renew or make a new certificate", "the certificate %s is not on hold", c.Name)
+		if !c.ArchivedAt.IsZero() {
+			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is archived", c.Name)
 		}
 		live, err := tx.LiveVersions(id)
 		if err != nil {
 			return err
 		}
+		lifted := []string{}
 		for _, v := range live {
 			if v.Reason != leafward.CertificateHold {
 				continue
 			}
-			if err := ca.Release(tx, v.Authority, v.Serial); err != nil {
-				return err
+			if v.Authority != "" {
+				if err := ca.Release(tx, v.Authority, v.Serial); err != nil {
+					return err
+				}
 			}
-			v.RevokedAt, v.Reason = c.ArchivedAt, "" // archived rows cannot get here: the zero time
+			v.RevokedAt, v.Reason = time.Time{}, ""
 			tx.PutVersion(&v)
+			lifted = append(lifted, v.ID)
+		}
+		held := !c.RevokedAt.IsZero() && c.Reason == leafward.CertificateHold
+		if !held && len(lifted) == 0 {
+			return leafward.Errorf(leafward.Conflict, "renew or make a new certificate", "the certificate %s is not on hold", c.Name)
 		}
 		policy, err := tx.RenewalPolicy(c.Policy)
 		if err != nil {
 			return err
 		}
-		c.Release(&policy)
+		if held {
+			c.Release(&policy)
+		}
 		tx.PutCertificate(&c)
-		tx.Record(leafward.CertificateReleased, c.ID, c.Team, nil)
+		tx.Record(leafward.CertificateReleased, c.ID, c.Team, leafward.Details{"versions": lifted})
+		once.end(tx, id)
 		return nil
 	})
 	if err != nil {

@@ -2,10 +2,8 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/job"
@@ -35,89 +33,14 @@ type Shown struct {
 	Job     string            // the root that a change opened, "" when none did
 	Version *leafward.Version // current version, nil before the first
 	Chain   []byte            // PEM of the current version, leaf first; only where one certificate is shown
-	CSR     []byte            // DER of the current version's request
+	CSR     []byte            // PEM of the current version's request
 	Key     leafward.Secret   // PEM, once, of a key the server made
 }
 
-// Create records a certificate of what fill writes and opens its issuance.
-func (s *Service) Create(ctx context.Context, fill func(*leafward.Certificate) error, asked Asked, once Once) (shown Shown, err error) {
-	csr, wrong := asked.parse()
-	err = s.db.Write(ctx, func(tx *store.Tx) error {
-		shown = Shown{}
-		replayed, err := once.begin(tx, func(id string) error { shown.ID = id; return nil })
-		if err != nil || replayed {
-			return err
-		}
-		c := leafward.Certificate{}
-		p := wrong
-		if err := p.Merge(fill(&c)); err != nil {
-			return err
-		}
-		if csr != nil {
-			c.KeySource = leafward.ClientKey
-			takeCSR(&p, &c, csr)
-		}
-		if c.KeySource == "" {
-			c.KeySource = leafward.AgentKey
-		}
-		complete(tx, &c)
-		c.Spec = 1
-		targets := asked.targets()
-		a, err := check(tx, &c, csr, targets, &p)
-		if err != nil {
-			return err
-		}
-		if err := p.Err(); err != nil {
-			return err
-		}
-		if !tx.Actor.MayWrite(c.Team) {
-			return leafward.Errorf(leafward.Denied, "use a key of that team", "certificates of the team %s are not yours to make", c.Team)
-		}
-		tx.AddCertificate(&c)
-		for _, t := range a.targets {
-			tx.AddInstallation(&leafward.Installation{Certificate: c.ID, Target: t.ID, Proof: leafward.ProofNone})
-		}
-		tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
-		st := start{typ: leafward.Issuance}
-		if csr != nil {
-			st.csr = csr.DER
-		}
-		root, err := begin(tx, &c, a, st)
-		if err != nil {
-			return err
-		}
-		tx.PutCertificate(&c)
-		once.end(tx, c.ID)
-		shown.ID, shown.Job = c.ID, root.ID
-		return nil
-	})
-	if err != nil {
-		return Shown{}, named(err)
-	}
-	return s.show(ctx, shown.ID, shown.Job)
-}
-
-// named tells a conflict in the words of certificates.
-func named(err error) error {
-	if e, ok := err.(*leafward.Error); ok && e.Kind == leafward.Conflict && strings.HasPrefix(e.Message, "something with") { //nolint:errorlint // made by the store, never wrapped
-		e.Message = "a certificate with the same id or name exists already"
-	}
-	return err
-}
-
-func (a Asked) parse() (*pki.CSR, leafward.Problems) {
-	var p leafward.Problems
-	if a.CSR == "" {
-		return nil, p
-	}
-	return parseCSR(&p, a.CSR), p
-}
-
-func (a Asked) targets() []string {
-	if a.Targets == nil {
-		return nil
-	}
-	return slices.Compact(slices.Sorted(slices.Values(*a.Targets)))
+// Place is a target of a certificate and what is known of the certificate there.
+type Place struct {
+	Target       leafward.Target
+	Installation leafward.Installation
 }
 
 // show reads what is shown of one certificate.
@@ -146,9 +69,17 @@ func show(v *store.View, id string) (shown Shown, err error) {
 	if shown.Chain, err = chainPEM(v, &version); err != nil {
 		return shown, err
 	}
-	r, _, err := v.Request(version.Request)
-	shown.CSR = r.CSR
+	shown.CSR, err = csrPEM(v, &version)
 	return shown, err
+}
+
+// csrPEM is what the version was signed from.
+func csrPEM(v *store.View, version *leafward.Version) ([]byte, error) {
+	r, found, err := v.Request(version.Request)
+	if err != nil || !found {
+		return nil, err
+	}
+	return pki.EncodeCSR(r.CSR), nil
 }
 
 func targetsOf(v *store.View, id string) ([]string, error) {
@@ -201,7 +132,7 @@ func (s *Service) List(ctx context.Context, q leafward.Query) (page leafward.Lis
 	return page, err
 }
 
-// Versions lists what was signed for a certificate, each with its chain in PEM and its CSR.
+// Versions lists what was signed for a certificate, each with its chain and its CSR in PEM.
 func (s *Service) Versions(ctx context.Context, id string, q leafward.Query) (page leafward.List[Shown], err error) {
 	err = s.db.View(ctx, func(v *store.View) error {
 		list, err := v.Versions(id, q)
@@ -214,11 +145,9 @@ func (s *Service) Versions(ctx context.Context, id string, q leafward.Query) (pa
 			if row.Chain, err = chainPEM(v, row.Version); err != nil {
 				return err
 			}
-			r, _, err := v.Request(row.Version.Request)
-			if err != nil {
+			if row.CSR, err = csrPEM(v, row.Version); err != nil {
 				return err
 			}
-			row.CSR = r.CSR
 			page.Items = append(page.Items, row)
 		}
 		return nil
@@ -226,208 +155,70 @@ func (s *Service) Versions(ctx context.Context, id string, q leafward.Query) (pa
 	return page, err
 }
 
-// Update changes the record. Names, key and profile of the version in use stay until the next renewal; targets are bound
-// and unbound at once, and a target whose agent has no key yet gets an order of its own.
-func (s *Service) Update(ctx context.Context, id, match string, change func(*leafward.Certificate) error, asked Asked) (shown Shown, err error) {
-	root := ""
-	err = s.db.Write(ctx, func(tx *store.Tx) error {
-		root = ""
-		c, err := tx.Certificate(id)
+// Export is the current version in PEM: the certificate, and those above it.
+func (s *Service) Export(ctx context.Context, id string) (leaf, above []byte, err error) {
+	shown, err := s.show(ctx, id, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	if shown.Version == nil {
+		return nil, nil, leafward.Errorf(leafward.Conflict, "wait until it is issued", "nothing was issued for the certificate %s yet", shown.Name)
+	}
+	leaf = pki.EncodeChain(shown.Version.DER)
+	return leaf, shown.Chain[len(leaf):], nil
+}
+
+// Places lists where a certificate must be and what is known of it there.
+func (s *Service) Places(ctx context.Context, id string) (places []Place, err error) {
+	err = s.db.View(ctx, func(v *store.View) error {
+		if _, err := v.Certificate(id); err != nil {
+			return err
+		}
+		installations, err := v.Installations(id)
 		if err != nil {
 			return err
 		}
-		if err := store.Match(&c.Row, match); err != nil {
-			return err
+		targets, err := v.TargetsOf(id)
+		places = make([]Place, len(installations))
+		for i, at := range installations {
+			places[i] = Place{targets[at.Target], at}
 		}
-		if !tx.Actor.MayWrite(c.Team) {
-			return leafward.Errorf(leafward.Denied, "use a key of that team", "the certificate %s is not yours to change", c.Name)
-		}
-		before := c
-		var p leafward.Problems
-		if err := p.Merge(change(&c)); err != nil {
-			return err
-		}
-		have, err := targetsOf(&tx.View, id)
-		if err != nil {
-			return err
-		}
-		want := have
-		if asked.Targets != nil {
-			want = asked.targets()
-		}
-		a, err := check(tx, &c, nil, want, &p)
-		if err != nil {
-			return err
-		}
-		if err := p.Err(); err != nil {
-			return err
-		}
-		if why, closed := c.Closed(); closed {
-			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s cannot be changed: %s", c.Name, why)
-		}
-		if respecified(&before, &c) {
-			c.Spec++
-		}
-		c.Plan(&a.policy)
-		if root, err = s.rebind(tx, &c, a, have, want); err != nil {
-			return err
-		}
-		if same(&before, &c) && slices.Equal(have, want) {
-			return nil
-		}
-		tx.PutCertificate(&c)
-		tx.Record(leafward.CertificateUpdated, c.ID, c.Team, leafward.Details{"targets": want, "spec": c.Spec})
-		return nil
+		return err
 	})
-	if err != nil {
-		return shown, named(err)
-	}
-	return s.show(ctx, id, root)
+	return places, err
 }
 
-// respecified tells whether the next version will differ from the current one.
-func respecified(a, b *leafward.Certificate) bool {
-	return a.CommonName != b.CommonName || !slices.Equal(a.SANs, b.SANs) || a.Profile != b.Profile || a.Issuer != b.Issuer || a.TTL != b.TTL ||
-		a.Algorithm != b.Algorithm || a.Size != b.Size || a.KeySource != b.KeySource
-}
-
-func same(a, b *leafward.Certificate) bool { return fmt.Sprint(*a) == fmt.Sprint(*b) }
-
-// rebind binds and unbinds targets. What is needed to serve a new one is begun: a deployment where its agent's key is
-// certified already, else an order for that agent, which joins the open root.
-func (s *Service) rebind(tx *store.Tx, c *leafward.Certificate, a around, have, want []string) (root string, err error) {
-	installations, err := tx.Installations(c.ID)
-	if err != nil {
-		return "", err
+// Wait waits until the certificate has a version or its issuance ended otherwise, at most as long as said, and shows it
+// as it is then.
+func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Shown, error) {
+	if most <= 0 {
+		return shown, nil
 	}
-	for _, i := range installations {
-		if !slices.Contains(want, i.Target) {
-			if open, found, err := tx.OpenJob(leafward.DeployJob, i.ID); err != nil {
-				return "", err
-			} else if found {
-				if err := s.engine.Cancel(tx, &open, tx.Actor.Name); err != nil {
-					return "", err
-				}
-			}
-			tx.RemoveInstallation(&i)
-		}
-	}
-	var added []leafward.Target
-	for _, t := range a.targets {
-		if !slices.Contains(have, t.ID) {
-			tx.AddInstallation(&leafward.Installation{Certificate: c.ID, Target: t.ID, Proof: leafward.ProofNone})
-			added = append(added, t)
-		}
-	}
-	if len(added) == 0 {
-		return "", tx.Err()
-	}
-	return s.serve(tx, c, a, added)
-}
-
-// serve begins what new targets need.
-func (s *Service) serve(tx *store.Tx, c *leafward.Certificate, a around, added []leafward.Target) (string, error) {
-	current, err := tx.CurrentVersions(c.ID)
-	if err != nil {
-		return "", err
-	}
-	has := make(map[string]*leafward.Version)
-	for i := range current {
-		has[current[i].Slot] = &current[i]
-	}
-	var slots []string
-	for _, t := range added {
-		slot := t.Agent
-		if c.KeySource == leafward.ServerKey {
-			slot = serverSlot
-		}
-		if v := has[slot]; v != nil && c.OpenJob == "" {
-			if _, err := install(tx, c, v, &a.policy, "", ""); err != nil {
-				return "", err
-			}
-		} else if v == nil && !slices.Contains(slots, slot) {
-			slots = append(slots, slot)
-		}
-	}
-	if c.OpenJob != "" {
-		return c.OpenJob, s.join(tx, c, a, slots)
-	}
-	if len(slots) == 0 {
-		return "", nil
-	}
-	root, err := begin(tx, c, a, start{typ: leafward.Issuance, slots: slots})
-	return root.ID, err
-}
-
-// join adds orders for new agents to the open root; one that waited for anybody's CSR becomes the first agent's.
-func (s *Service) join(tx *store.Tx, c *leafward.Certificate, a around, slots []string) error {
-	root, found, err := tx.JobOfAny(c.OpenJob)
-	if err != nil || !found || len(slots) == 0 {
-		return err
-	}
-	waiting, found, err := tx.OpenJob(leafward.OrderJob, c.ID+"/"+clientSlot)
-	if err != nil {
-		return err
-	}
-	if found && waiting.Status == leafward.JobAwaitingCSR {
-		waiting.Subject, waiting.Agent, waiting.WaitingFor = c.ID+"/"+slots[0], slots[0], "the agent "+slots[0]
-		tx.PutJob(&waiting)
-		slots = slots[1:]
-	}
-	for _, slot := range slots {
-		if err := order(tx, c, a, start{typ: root.Type}, &root, slot); err != nil {
-			return err
-		}
-	}
-	return tx.Err()
-}
-
-// Archive takes the certificate out of the lists and cancels what is open; its history stays.
-func (s *Service) Archive(ctx context.Context, id, match string) error {
-	return s.db.Write(ctx, func(tx *store.Tx) error {
-		c, err := s.mine(tx, id)
+	over := time.NewTimer(most)
+	defer over.Stop()
+	for first := shown.Version; ; {
+		changed := s.db.Changed()
+		now, err := s.show(ctx, shown.ID, shown.Job)
 		if err != nil {
-			return err
+			return shown, err
 		}
-		if err := store.Match(&c.Row, match); err != nil || !c.ArchivedAt.IsZero() {
-			return err
+		if now.OpenJob == "" || now.Version != nil && (first == nil || now.Version.ID != first.ID) {
+			return now, nil
 		}
-		if err := s.stop(tx, &c); err != nil {
-			return err
+		elsewhere := time.NewTimer(otherReplica)
+		select {
+		case <-changed:
+		case <-elsewhere.C:
+		case <-over.C:
+			elsewhere.Stop()
+			return now, nil
+		case <-ctx.Done():
+			elsewhere.Stop()
+			return now, ctx.Err()
 		}
-		c.Archive(tx.Now)
-		tx.PutCertificate(&c)
-		tx.Record(leafward.CertificateArchived, c.ID, c.Team, leafward.Details{"name": c.Name})
-		return nil
-	})
+		elsewhere.Stop()
+	}
 }
 
-// mine reads a certificate that the actor may change.
-func (s *Service) mine(tx *store.Tx, id string) (leafward.Certificate, error) {
-	c, err := tx.Certificate(id)
-	if err == nil && !tx.Actor.MayWrite(c.Team) {
-		err = leafward.Errorf(leafward.Denied, "use a key of that team", "the certificate %s is not yours to change", c.Name)
-	}
-	return c, err
-}
-
-// stop cancels every open job of the certificate.
-func (s *Service) stop(tx *store.Tx, c *leafward.Certificate) error {
-	open, err := tx.OpenJobsOf(c.ID)
-	if err != nil {
-		return err
-	}
-	c.Abandon()
-	tx.PutCertificate(c)
-	for _, j := range open {
-		if j.Parent != "" {
-			continue
-		}
-		if err := s.engine.Cancel(tx, &j, tx.Actor.Name); err != nil {
-			return err
-		}
-	}
-	fresh, err := tx.Certificate(c.ID)
-	*c = fresh
-	return err
-}
+// otherReplica is how late a change that another process made is seen.
+const otherReplica = time.Second

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,14 +51,39 @@ func complete(tx *store.Tx, c *leafward.Certificate) {
 	fill(&c.Profile, leafward.ServerProfile)
 	fill(&c.Issuer, leafward.DefaultIssuer)
 	fill(&c.Policy, leafward.DefaultPolicy)
+	if c.KeySource == "" {
+		c.KeySource = leafward.AgentKey
+	}
+	canonical(c)
 	if c.Name == "" && len(c.Names()) > 0 {
 		c.Name = c.Names()[0]
 	}
 	if c.Tags == nil {
 		c.Tags = map[string]string{}
 	}
-	if c.SANs == nil {
-		c.SANs = []string{}
+}
+
+// canonical writes the names in one form, each once, and gives a key algorithm the size that is meant without one. What is
+// wrong with a name is told by obey.
+func canonical(c *leafward.Certificate) {
+	one := func(name string) string {
+		if parsed, err := pki.ParseNames([]string{name}); err == nil {
+			return parsed.All()[0]
+		}
+		return name
+	}
+	if c.CommonName != "" {
+		c.CommonName = one(c.CommonName)
+	}
+	sans := make([]string, 0, len(c.SANs))
+	for _, name := range c.SANs {
+		if name = one(name); !slices.Contains(sans, name) {
+			sans = append(sans, name)
+		}
+	}
+	c.SANs = sans
+	if c.Algorithm != "" && c.Size == 0 {
+		c.Size = map[string]int{leafward.RSA: 2048, leafward.ECDSA: 256, leafward.Ed25519: 256}[c.Algorithm]
 	}
 }
 
@@ -97,35 +123,56 @@ func parseCSR(p *leafward.Problems, text string) *pki.CSR {
 	return csr
 }
 
-// check holds the rules between the certificate and everything it refers to. All mistakes are told at once.
-func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, targets []string, p *leafward.Problems) (a around, err error) {
+// maxTargets bounds how many targets a certificate has.
+const maxTargets = 100
+
+// check holds the rules between the certificate and everything it refers to; have are the targets that it is bound to
+// already. All mistakes are told at once.
+func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []string, p *leafward.Problems) (a around, err error) {
 	if err := p.Merge(c.Validate()); err != nil {
 		return a, err
 	}
+	canonical(c)
+	own := func(field, team string) {
+		p.Check(team == "" || team == c.Team, field, "belongs to another team than the certificate", "use one of the certificate's team, or one that all teams share")
+	}
 	lookUps := []error{
 		refer(p, "team_id", c.Team, func() error { _, err := tx.Team(c.Team); return err }),
-		refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(&tx.View, c.Owner); return err }),
 		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = tx.Issuer(c.Issuer); return err }),
 		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = tx.Profile(c.Profile); return err }),
 		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = tx.RenewalPolicy(c.Policy); return err }),
 	}
+	if c.Owner != leafward.DefaultOwner { // which answers for the certificates of every team that names nobody
+		lookUps = append(lookUps, refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(&tx.View, c.Owner); return err }))
+	}
 	for i, id := range targets {
-		lookUps = append(lookUps, refer(p, fmt.Sprintf("target_ids[%d]", i), id, func() error {
+		field := fmt.Sprintf("target_ids[%d]", i)
+		lookUps = append(lookUps, refer(p, field, id, func() error {
 			t, err := store.Targets().Read(&tx.View, id)
-			a.targets = append(a.targets, t)
+			if err == nil {
+				own(field, t.Team)
+				p.Check(t.Enabled || slices.Contains(have, id), field, "names a target that is switched off", "enable the target, or leave it out")
+				a.targets = append(a.targets, t)
+			}
 			return err
 		}))
 	}
 	if err := errors.Join(lookUps...); err != nil {
 		return a, err
 	}
+	own("issuer_id", a.issuer.Team)
+	own("certificate_profile_id", a.profile.Team)
+	own("renewal_policy_id", a.policy.Team)
 	if a.issuer.ID != "" {
 		p.Check(a.issuer.Enabled, "issuer_id", "names an issuer that is switched off", "enable the issuer, or choose another")
 	}
-	for i, t := range a.targets {
-		p.Check(t.Enabled || t.ID == "", fmt.Sprintf("target_ids[%d]", i), "names a target that is switched off", "enable the target, or leave it out")
-	}
+	p.Check(len(targets) <= maxTargets, "target_ids", fmt.Sprintf("has more than %d targets", maxTargets), "split them over several certificates")
 	p.Check(len(targets) == 0 || c.KeySource != leafward.ClientKey, "target_ids", "cannot go with a key that the caller holds", "leave csr_pem out: the target's agent then makes the key")
+	if csr != nil {
+		if err := usable(tx, p, csr); err != nil {
+			return a, err
+		}
+	}
 	if a.profile.ID != "" {
 		obey(p, c, csr, &a.profile)
 	}
@@ -167,6 +214,7 @@ func obey(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR, profile *
 	kind := pki.KeyKind{Algorithm: c.Algorithm, Size: c.Size}
 	field := "key_algorithm"
 	if csr != nil {
+		p.Check(kind.Algorithm == "" || kind == csr.Kind, "csr_pem", fmt.Sprintf("has a key %s, and the certificate asks for %s", csr.Kind, kind), "make a key of that kind, or leave key_algorithm out")
 		kind, field = csr.Kind, "csr_pem"
 	}
 	if kind.Algorithm == "" {

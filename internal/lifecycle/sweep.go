@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -27,7 +29,8 @@ func (o *Orders) Schedules() []job.Schedule {
 	}
 }
 
-// Sweep opens a root for every certificate whose moment of renewal has come, in batches.
+// Sweep opens a root for every certificate whose moment of renewal has come, in batches. One that cannot be opened fails
+// alone and is tried again after its policy's wait.
 func (o *Orders) Sweep(ctx context.Context) error {
 	return o.repeat(ctx, func(tx *store.Tx) (int, error) {
 		due, err := tx.DueCertificates(sweepBatch)
@@ -35,12 +38,31 @@ func (o *Orders) Sweep(ctx context.Context) error {
 			return 0, err
 		}
 		for _, c := range due {
-			if _, err := reopen(tx, &c, start{typ: leafward.Renewal}); err != nil {
+			err := resume(tx, &c)
+			if err != nil && tx.Err() == nil && leafward.KindOf(err) != leafward.Later {
+				err = cannot(tx, c.ID, err)
+			}
+			if err != nil {
 				return 0, err
 			}
 		}
 		return len(due), nil
 	})
+}
+
+// cannot records that no root could be opened for a certificate.
+func cannot(tx *store.Tx, id string, why error) error {
+	c, err := tx.Certificate(id)
+	if err != nil {
+		return err
+	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
+	c.Fail(why.Error(), &policy, tx.Now)
+	tx.PutCertificate(&c)
+	return tx.Err()
 }
 
 // Note records the thresholds and ends that certificates have reached, each once for a version.
@@ -55,14 +77,12 @@ func (o *Orders) Note(ctx context.Context) error {
 			if err != nil {
 				return 0, err
 			}
-			days, expired, ok := c.Note(&policy, tx.Now)
-			if !ok {
-				continue
-			}
-			details := leafward.Details{"version": c.Version, "not_after": c.NotAfter.Format(time.RFC3339), "name": c.Name}
-			if expired {
+			days, expired := c.Note(&policy, tx.Now)
+			details := leafward.Details{"version": c.Version, "expires_at": c.ExpiresAt.Format(time.RFC3339), "name": c.Name}
+			switch {
+			case expired:
 				tx.Record(leafward.CertificateExpired, c.ID, c.Team, details)
-			} else {
+			case days >= 0:
 				details["days"] = days
 				tx.Record(leafward.CertificateExpiring, c.ID, c.Team, details)
 			}
@@ -97,15 +117,53 @@ func (o *Orders) repeat(ctx context.Context, change func(*store.Tx) (int, error)
 	return ctx.Err()
 }
 
-// Replan plans the certificates of a renewal policy anew, after the policy changed.
-func Replan(tx *store.Tx, policy *leafward.RenewalPolicy) error {
-	all, err := tx.CertificatesOfPolicy(policy.ID)
+// replanJob plans the certificates of a renewal policy anew; subject: the policy and its revision.
+const replanJob leafward.JobKind = "replan"
+
+// Replan has the certificates of a renewal policy planned anew, in batches, after the policy changed.
+func Replan(tx *store.Tx, policy string) error {
+	p, err := tx.RenewalPolicy(policy)
 	if err != nil {
 		return err
 	}
-	for _, c := range all {
-		c.Plan(policy)
-		tx.PutCertificate(&c)
+	_, err = job.Enqueue(tx, &leafward.Job{Kind: replanJob, Subject: fmt.Sprintf("%s/%d", policy, p.Revision), MaxAttempts: replanAttempts})
+	return err
+}
+
+const replanAttempts = 100
+
+// replan plans the certificates behind the checkpoint.
+func (o *Orders) replan(ctx context.Context, run *job.Run) error {
+	id, _, _ := strings.Cut(run.Job.Subject, "/")
+	var at struct{ After string }
+	if _, err := run.Resume(&at); err != nil {
+		return err
 	}
-	return tx.Err()
+	for {
+		n := 0
+		next := at
+		err := run.Within(ctx, func(tx *store.Tx, j *leafward.Job) error {
+			policy, found, err := tx.PolicyNamed(id)
+			if err != nil || !found {
+				return err
+			}
+			batch, err := tx.CertificatesOfPolicy(id, at.After, sweepBatch)
+			if err != nil {
+				return err
+			}
+			for _, c := range batch {
+				c.Plan(&policy)
+				tx.PutCertificate(&c)
+				next.After = c.ID
+			}
+			n = len(batch)
+			j.Checkpoint = fmt.Sprintf(`{"After":%q}`, next.After)
+			tx.PutJob(j)
+			return tx.Err()
+		})
+		if err != nil || n < sweepBatch {
+			return err
+		}
+		at = next
+	}
 }

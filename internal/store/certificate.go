@@ -307,9 +307,21 @@ func (v *View) EarliestProved(certificate string) (time.Time, error) {
 	return instant(end), err
 }
 
-// CertificatesOfPolicy are the certificates of a renewal policy that can still be planned.
-func (v *View) CertificatesOfPolicy(policy string) ([]leafward.Certificate, error) {
-	return selectAll(v, certificates(), "WHERE policy = $1 AND archived_at = 0 AND revoked_at = 0 AND version <> ''", policy)
+// CertificatesOfPolicy are up to limit certificates of a renewal policy, behind the id and in the order of ids, that can
+// still be planned.
+func (v *View) CertificatesOfPolicy(policy, after string, limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE policy = $1 AND id > $2 AND archived_at = 0 AND revoked_at = 0 ORDER BY id LIMIT $3", policy, after, limit)
+}
+
+// MoveCertificate gives what belongs to a certificate to another team, together with the certificate itself.
+func (tx *Tx) MoveCertificate(id, team string) {
+	tx.Exec("UPDATE versions SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
+	tx.Exec("UPDATE jobs SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
+}
+
+// LastRoot is the newest root job of a certificate, open or not.
+func (v *View) LastRoot(certificate string) (leafward.Job, bool, error) {
+	return selectOne(v, jobs(), "WHERE certificate = $1 AND certificate <> '' AND kind = 'root' ORDER BY created_at DESC, id DESC LIMIT 1", certificate)
 }
 
 // TargetsOf are the targets that a certificate is bound to, by id, whoever asks.
@@ -327,7 +339,8 @@ func (v *View) OpenJobsOf(certificate string) ([]leafward.Job, error) {
 	return selectAll(v, jobs(), "WHERE certificate = $1 AND "+openJobs+" ORDER BY created_at, id", certificate)
 }
 
-// CertificateOfAny reads one certificate whoever asks: for the agent that works for it.
+// CertificateOfAny reads one certificate whoever asks: for the agent that works for it, and for what follows from a
+// key that several certificates share.
 func (v *View) CertificateOfAny(id string) (leafward.Certificate, bool, error) {
 	return selectOne(v, certificates(), "WHERE id = $1", id)
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/auth"
 	"github.com/leafward/leafward/internal/ca"
-	"github.com/leafward/leafward/internal/deploy"
 	"github.com/leafward/leafward/internal/door/rest"
 	"github.com/leafward/leafward/internal/fleet"
 	"github.com/leafward/leafward/internal/issuer"
@@ -67,14 +66,9 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "test", Workers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Server = httptest.NewServer(a.Identify(rest.New(rest.Deps{
-		DB: db, Auth: a, Settings: lifecycle.NewSettings(db, nil), Issuers: issuers, Fleet: fleetOf(t, db), Deploy: deploy.NewService(db, engine), Build: rest.Build{Version: "test"}, Log: log,
-		Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} },
-	})))
+	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Fleet: fleetOf(t, db), Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
+	work(t, &deps, master)
+	h.Server = httptest.NewServer(a.Identify(rest.New(deps)))
 	t.Cleanup(h.Close)
 	return h
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type router struct {
 	huma  huma.API
 	log   *slog.Logger
 	bound map[string]api.Info // what has a handler, by the mux's pattern
+	bare  map[string]bool     // what has no body, by the mux's pattern: one that is sent is ignored
 }
 
 func newRouter(version string, log *slog.Logger) *router {
@@ -42,7 +44,7 @@ func newRouter(version string, log *slog.Logger) *router {
 	config.Security = []map[string][]string{{"bearerAuth": {}}}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearerAuth": {Type: "http", Scheme: "bearer", Description: "An API key."}}
 	mux := http.NewServeMux()
-	return &router{mux: mux, huma: humago.New(mux, config), log: log, bound: make(map[string]api.Info)}
+	return &router{mux: mux, huma: humago.New(mux, config), log: log, bound: make(map[string]api.Info), bare: make(map[string]bool)}
 }
 
 // answer is what huma writes: the handler's value as the body, its revision as the ETag.
@@ -60,6 +62,9 @@ type empty struct{}
 // bind gives the operation its handler.
 func bind[In, Out any](r *router, op api.Operation[In, Out], handle func(context.Context, In) (Out, error)) {
 	r.bound[op.Method+" "+op.Path] = op.Info
+	if _, body := reflect.TypeFor[In]().FieldByName("Body"); !body {
+		r.bare[op.Method+" "+op.Path] = true
+	}
 	operation := describe(op.Info)
 	guarded := func(ctx context.Context, in *In) (out Out, err error) {
 		defer r.recovered(ctx, op.ID, &err)
@@ -80,6 +85,9 @@ func bind[In, Out any](r *router, op api.Operation[In, Out], handle func(context
 		a := &answer[Out]{Body: out, Cache: "no-store"}
 		if tagged, ok := any(out).(interface{ ETag() int64 }); ok {
 			a.ETag = fmt.Sprintf("%q", fmt.Sprint(tagged.ETag()))
+		}
+		if again, ok := any(out).(interface{ IdempotencyReplayed() bool }); ok && again.IdempotencyReplayed() {
+			a.Replayed = "true"
 		}
 		return a, nil
 	})
@@ -166,6 +174,9 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			WriteError(w, req, err)
 			return
 		}
+	}
+	if r.bare[pattern] {
+		req.Body, req.ContentLength = http.NoBody, 0
 	}
 	if err := strict(w, req); err != nil {
 		WriteError(w, req, err)

@@ -23,6 +23,7 @@ func makers() map[string]maker {
 		"/api/v1/profiles":         posted("/api/v1/profiles", `"name":"p #"`),
 		"/api/v1/renewal-policies": posted("/api/v1/renewal-policies", `"name":"r #"`),
 		"/api/v1/issuers":          posted("/api/v1/issuers", `"type":"GenericCA","name":"i #"`),
+		"/api/v1/certificates":     posted("/api/v1/certificates", `"common_name":"c#.example.com"`),
 		"/api/v1/keys":             posted("/api/v1/keys", `"role":"viewer","name":"k #"`),
 		"/api/v1/audit":            eventOf,
 		"/api/v1/jobs":             jobOf,
@@ -48,6 +49,7 @@ func (c crowd) properties(t *testing.T) map[string]string {
 		"/api/v1/renewal-policies":   `"name":"r #"`,
 		"/api/v1/issuers":            `"type":"GenericCA","name":"i #"`,
 		"/api/v1/keys":               `"role":"viewer","name":"k #"`,
+		"/api/v1/certificates":       `"common_name":"c#.example.com"`,
 		"/api/v1/agents":             `"name":"a #"`,
 		"/api/v1/agents/invitations": `"name":"a #"`,
 		"/api/v1/targets":            fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`, c.agents[leafward.DefaultTeam]),
@@ -117,7 +119,7 @@ func eventOf(t *testing.T, h house, team string) string {
 }
 
 // alone are the resources that never belong to all teams.
-func alone() []string { return []string{"/api/v1/teams", "/api/v1/owners"} }
+func alone() []string { return []string{"/api/v1/teams", "/api/v1/owners", "/api/v1/certificates"} }
 
 func TestAListShowsTheOwnTeamAndWhatAllShare(t *testing.T) {
 	h := newHouse(t, storetest.SQLite(t, nil))

@@ -1,0 +1,34 @@
+package rest_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/deploy"
+	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/hook"
+	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/keys"
+	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/outbound"
+	"github.com/leafward/leafward/internal/target"
+	"github.com/leafward/leafward/internal/target/nginx"
+)
+
+// work gives the door its certificates and deployments with an engine that works until the test ends.
+func work(t *testing.T, deps *rest.Deps, master *keys.Master) {
+	t.Helper()
+	orders := lifecycle.NewOrders(deps.DB, master, deps.Issuers.Open)
+	prover := deploy.New(deps.DB, []target.Plugin{nginx.Plugin()}, outbound.New(outbound.Config{}).DialContext)
+	engine, err := job.New(job.Config{
+		DB: deps.DB, Log: deps.Log, Points: hook.NewPoints(), Worker: "w-1", Kinds: slices.Concat(orders.Kinds(), prover.Kinds()), Workers: 4,
+	})
+	check(t, err)
+	deps.Certificates, deps.Deploy = lifecycle.New(deps.DB, engine, master, deps.Log), deploy.NewService(deps.DB, engine)
+	run, stop := context.WithCancel(leafward.WithActor(t.Context(), leafward.System("test")))
+	done := make(chan error, 1)
+	go func() { done <- engine.Run(run) }()
+	t.Cleanup(func() { stop(); check(t, <-done) })
+}
