@@ -99,7 +99,17 @@ func TestAJobIsShownWithItsStepsAndWaits(t *testing.T) {
 
 func TestAnOperatorCancelsAndAViewerDoesNot(t *testing.T) {
 	h := newHouse(t, storetest.SQLite(t, nil))
-	root, order, _ := queue(t, h, 1)
+	id := posted("/api/v1/certificates", `"common_name":"c#.example.com"`)(t, h, "")
+	roots, err := api.ListJobs.Call(t.Context(), h.client("viewer"), api.ListJobsInput{CertificateID: id})
+	if err != nil || len(roots.Data) != 1 {
+		t.Fatalf("%+v %v", roots, err)
+	}
+	root := roots.Data[0].ID
+	orders, err := api.ListJobs.Call(t.Context(), h.client("viewer"), api.ListJobsInput{ParentID: root})
+	if err != nil || len(orders.Data) != 1 {
+		t.Fatalf("%+v %v", orders, err)
+	}
+	order := orders.Data[0].ID
 	if _, err := api.CancelJob.Call(t.Context(), h.client("viewer"), api.JobID{ID: root}); err == nil {
 		t.Error("a viewer cancelled")
 	}
