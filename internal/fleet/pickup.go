@@ -126,8 +126,9 @@ func (s *Service) unseal(v *store.View, id string) (leafward.Secret, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// OrderFor finds the certificate whose order waits for a CSR of the agent, for one that does not name it.
-func (s *Service) OrderFor(ctx context.Context, id string) (certificate string, err error) {
+// OrderFor finds the certificate that a CSR of the agent is for: the named one, which must have a place at the agent or an
+// order for it; without a name, the one whose order waits.
+func (s *Service) OrderFor(ctx context.Context, id, named string) (certificate string, err error) {
 	err = s.db.View(ctx, func(v *store.View) error {
 		if _, err := acting(v, id); err != nil {
 			return err
@@ -135,6 +136,10 @@ func (s *Service) OrderFor(ctx context.Context, id string) (certificate string, 
 		orders, err := v.OrdersAwaiting(id)
 		if err != nil {
 			return err
+		}
+		if named != "" {
+			certificate = named
+			return concerns(v, id, named, orders)
 		}
 		if len(orders) != 1 {
 			var p leafward.Problems
@@ -147,9 +152,26 @@ func (s *Service) OrderFor(ctx context.Context, id string) (certificate string, 
 	return certificate, err
 }
 
+// concerns tells an agent that a certificate is missing when it has nothing to do with it.
+func concerns(v *store.View, agent, certificate string, orders []leafward.Job) error {
+	for _, o := range orders {
+		if o.Certificate == certificate {
+			return nil
+		}
+	}
+	bound, err := v.InstallationsAtAgent(certificate, agent)
+	if err == nil && len(bound) == 0 {
+		return leafward.Missing("certificate", certificate)
+	}
+	return err
+}
+
 // Signed waits until the order of a slot below a root was signed, up to the given time; false means that it still waits for
 // its turn. It is a Conflict when the order came to nothing.
 func (s *Service) Signed(ctx context.Context, root, certificate, slot string, wait time.Duration) (bool, error) {
+	if root == "" {
+		return true, nil // signed before, and the root is over
+	}
 	var order leafward.Job
 	err := s.db.View(ctx, func(v *store.View) error {
 		children, err := v.Children(root)
@@ -161,7 +183,7 @@ func (s *Service) Signed(ctx context.Context, root, certificate, slot string, wa
 		return err
 	})
 	if err != nil || order.ID == "" {
-		return err == nil, err // signed before, and the root is over
+		return err == nil, err
 	}
 	if order, err = s.Settled(ctx, order.ID, wait); err != nil {
 		return false, err

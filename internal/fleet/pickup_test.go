@@ -109,15 +109,30 @@ func TestACSRWithoutACertificateIsForTheOneOrderThatWaits(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t, nil))
 	a, own := w.agent(t, "edge", false)
 	w.certificate(t)
-	_, err := w.OrderFor(own, a.ID)
+	_, err := w.OrderFor(own, a.ID, "")
 	refused(t, "no order", err, leafward.Invalid)
 	w.order(t, a.ID)
-	if c, err := w.OrderFor(own, a.ID); err != nil || c != shop {
+	if c, err := w.OrderFor(own, a.ID, ""); err != nil || c != shop {
 		t.Errorf("%s %v", c, err)
 	}
 	w.enqueue(t, leafward.Job{Kind: leafward.OrderJob, Type: leafward.Issuance, Subject: "mc-other/" + a.ID, Certificate: "mc-other", Agent: a.ID, Status: leafward.JobAwaitingCSR})
-	_, err = w.OrderFor(own, a.ID)
+	_, err = w.OrderFor(own, a.ID, "")
 	refused(t, "two orders", err, leafward.Invalid)
+}
+
+func TestACSRIsTakenForWhatConcernsTheAgentOnly(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t, nil))
+	a, own := w.agent(t, "edge", false)
+	_, other := w.agent(t, "inside", false)
+	w.certificate(t)
+	_, err := w.OrderFor(own, a.ID, shop)
+	refused(t, "a certificate that is elsewhere", err, leafward.NotFound)
+	w.order(t, a.ID)
+	if c, err := w.OrderFor(own, a.ID, shop); err != nil || c != shop {
+		t.Errorf("%s %v", c, err)
+	}
+	_, err = w.OrderFor(other, a.ID, shop)
+	refused(t, "another agent", err, leafward.Denied)
 }
 
 func TestASignatureIsWaitedForAndItsOutcomeTold(t *testing.T) {

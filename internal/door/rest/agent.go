@@ -10,6 +10,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/fleet"
+	"github.com/leafward/leafward/internal/lifecycle"
 )
 
 func (s *server) agents(r *router) {
@@ -116,6 +117,7 @@ func (s *server) agentWork(r *router) {
 		}
 		return out, nil
 	})
+	bind(r, api.AgentSubmitCSR, s.takeCSR)
 	bind(r, api.AgentPickupCertificate, func(ctx context.Context, in api.PickupInput) (api.Pickup, error) {
 		p, err := s.Fleet.Pickup(ctx, in.ID, in.CertID, in.VersionID)
 		return api.Pickup{CertificatePEM: string(p.PEM), PrivateKeyPEM: string(p.Key.Reveal()), VersionID: p.Version.ID, Fingerprint: p.Version.SHA256}, err
@@ -134,6 +136,26 @@ func (s *server) agentWork(r *router) {
 		}
 		return api.Status{Status: "updated"}, s.Fleet.Steps(ctx, in.ID, in.JobID, in.Epoch, steps)
 	})
+}
+
+// signWait is how long an agent's CSR waits for its signature before the answer says that it was only taken.
+const signWait = 60 * time.Second
+
+// takeCSR brings an agent's CSR to its order and waits until it is signed.
+func (s *server) takeCSR(ctx context.Context, in api.CSRInput) (api.Status, error) {
+	certificate, err := s.Fleet.OrderFor(ctx, in.ID, in.Body.CertificateID)
+	if err != nil {
+		return api.Status{}, err
+	}
+	shown, err := s.Certificates.SubmitCSR(ctx, certificate, in.ID, in.Body.CSRPEM, lifecycle.Once{})
+	if err != nil {
+		return api.Status{}, err
+	}
+	signed, err := s.Fleet.Signed(ctx, shown.Job, certificate, in.ID, signWait)
+	if err != nil || !signed {
+		return api.Status{Status: "csr_accepted"}, err
+	}
+	return api.Status{Status: "csr_signed"}, nil
 }
 
 // workItem is an item on the wire.
