@@ -36,7 +36,7 @@ const coverage = "docs/coverage.md"
 
 func TestEveryPromiseNamesTestsThatExist(t *testing.T) {
 	known := map[string]bool{}
-	eachTree(t, func(fset *token.FileSet, tree *ast.File) {
+	eachTree(t, func(_ *token.FileSet, tree *ast.File) {
 		for _, d := range tree.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				known[f.Name.Name] = true

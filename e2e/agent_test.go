@@ -51,21 +51,6 @@ func (a *agent) run(t testing.TB) {
 	a.process = start(t, program(t, "leafward-testhooks"), slices.Concat([]string{"agent", "run", "--data-dir", a.dir}, a.flags)...)
 }
 
-// target makes a place of the agent on the nginx.
-func (s *server) target(t testing.TB, agentID string, n *nginx, name string) string {
-	t.Helper()
-	made := s.admin.expect(t, 201, "POST", "/api/v1/targets", object{"name": name, "type": "NGINX", "agent_id": agentID, "config": n.config(name)})
-	return text(made, "id")
-}
-
-// served is the fingerprint that openssl gets from an address, after it verified the chain up to the server's root.
-func (s *server) served(t testing.TB, addr, name string) string {
-	t.Helper()
-	seen := tool(t, nil, "openssl", "s_client", "-connect", addr, "-servername", name, "-verify_hostname", name, "-verify_return_error",
-		"-CAfile", filepath.Join(s.dir, "root.pem"))
-	return fingerprint(t, seen)
-}
-
 // fingerprint is the SHA-256 of the first certificate in a text, as openssl tells it, in hex.
 func fingerprint(t testing.TB, pemText string) string {
 	t.Helper()

@@ -127,7 +127,6 @@ func (d *drill) alive() <-chan struct{} {
 // certificate is what a client was told of one.
 type certificate struct {
 	id, name, serial, fingerprint string
-	job                           string // its root
 	revoked                       string // the reason, "" while it is not
 }
 

@@ -67,6 +67,7 @@ func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 	_, gone := s.issue(t, "gone.example.com")
 	s.admin.expect(t, 200, "POST", "/api/v1/certificates/"+text(gone, "id")+"/revoke", object{"reason": "superseded"})
 	s.ledger.await(t, "crl.published", "")
+	s.measures(t, "leafward_ocsp_responders 2") // of root and issuing authority
 
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
@@ -98,6 +99,27 @@ func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 	}
 	if _, err := audit.Verify(bytes.NewReader(a.body)); err != nil {
 		t.Errorf("the audit log does not verify: %v", err)
+	}
+}
+
+// measures waits until the metrics have a line.
+func (s *server) measures(t *testing.T, line string) {
+	t.Helper()
+	look, deadline := time.NewTicker(20*time.Millisecond), time.After(patience)
+	defer look.Stop()
+	for {
+		a, err := s.local().send(t.Context(), "GET", "/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(a.body, []byte("\n"+line+"\n")) {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatalf("after %s the metrics do not have %q:\n%s", patience, line, a.body)
+		}
 	}
 }
 

@@ -4,10 +4,8 @@ package e2e_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -70,16 +68,6 @@ func (n *nginx) secure(t testing.TB) {
 func (n *nginx) spoil(t testing.TB) {
 	t.Helper()
 	n.configure(t, "this is no configuration;\n")
-}
-
-// config is what a target on it is made of; name is the host name that is looked for.
-func (n *nginx) config(name string) object {
-	host, port, _ := net.SplitHostPort(n.addr)
-	number, _ := strconv.Atoi(port)
-	return object{
-		"cert_path": n.file("tls/site.pem"), "key_path": n.file("tls/site.key"), "address": host, "port": number, "hostname": name,
-		"validate_command": n.test(), "reload_command": n.reload(),
-	}
 }
 
 // allowed are the flags with which an agent may do its work here.

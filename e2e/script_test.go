@@ -36,7 +36,8 @@ import (
 // and the variables ROOT (file), DATA, URL (through a proxy that judges every answer), PLAIN, NGINX (host:port).
 func TestScripts(t *testing.T) {
 	installed(t, "openssl", "nginx")
-	each(t, func(t *testing.T, dsn string) {
+	eachEngine(t, func(t *testing.T, database func(testing.TB) string) {
+		t.Parallel()
 		files, err := filepath.Glob("testdata/*.txtar")
 		if err != nil || len(files) == 0 {
 			t.Fatal("there are no scripts", err)
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Files: files,
 			Setup: func(env *testscript.Env) error {
-				env.Values[storyKey{}] = &story{t: t, dsn: dsn}
+				env.Values[storyKey{}] = &story{t: t, database: database}
 				env.Setenv("PATH", filepath.Dir(program(t, "leafward"))+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 				return nil
 			},
@@ -61,8 +62,8 @@ type storyKey struct{}
 
 // story is what one script has started.
 type story struct {
-	t   testing.TB // of the engine
-	dsn string
+	t        testing.TB              // of the engine
+	database func(testing.TB) string // a fresh one
 
 	server *server
 	nginx  *nginx
@@ -111,7 +112,7 @@ func (s *story) serverCmd(t *teller, args []string) {
 			s.server.start(t, flags...)
 			return
 		}
-		s.server = newServer(t, s.dsn)
+		s.server = newServer(t, s.database(t))
 		s.server.start(t, flags...)
 		s.server.open(t)
 		s.url = s.server.watch(t)
@@ -239,7 +240,7 @@ func (s *story) awaitCmd(t *teller, args []string) {
 }
 
 func (s *story) fetchCmd(t *teller, args []string) {
-	request, err := http.NewRequestWithContext(t.Context(), "GET", args[0], nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, args[0], nil)
 	t.ts.Check(err)
 	response, err := http.DefaultClient.Do(request)
 	t.ts.Check(err)

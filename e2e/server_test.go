@@ -16,22 +16,23 @@ import (
 	"github.com/leafward/leafward/internal/pgtest"
 )
 
+// eachEngine runs a test on both engines; database makes a fresh one and returns its URL, "" for SQLite.
+func eachEngine(t *testing.T, test func(t *testing.T, database func(testing.TB) string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, func(testing.TB) string { return "" }) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.DSN) })
+}
+
 // each runs a test on both engines; dsn is the URL of a fresh database, "" for SQLite.
 func each(t *testing.T, test func(t *testing.T, dsn string)) {
-	t.Run("sqlite", func(t *testing.T) {
+	eachEngine(t, func(t *testing.T, database func(testing.TB) string) {
 		t.Parallel()
-		test(t, "")
-	})
-	t.Run("postgres", func(t *testing.T) {
-		t.Parallel()
-		test(t, pgtest.DSN(t))
+		test(t, database(t))
 	})
 }
 
 // eachAlone is each for a test that measures: nothing runs beside it.
 func eachAlone(t *testing.T, test func(t *testing.T, dsn string)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, "") })
-	t.Run("postgres", func(t *testing.T) { test(t, pgtest.DSN(t)) })
+	eachEngine(t, func(t *testing.T, database func(testing.TB) string) { test(t, database(t)) })
 }
 
 // server is a server under test; it can be ended and started again, on the same data and addresses.

@@ -151,7 +151,7 @@ func (k *keyring) forget(certificate string, used crypto.PublicKey) error {
 	accepted, waiting := 0, 0
 	var failed []error
 	for _, file := range files {
-		keep := false
+		var keep bool
 		if file.job == "" {
 			accepted++
 			keep = accepted <= keptKeys || matches(file.private, used)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
@@ -85,6 +86,32 @@ func (c *CA) responder(ctx context.Context, id string, now time.Time) (*responde
 	}
 	s.current = next
 	return next, nil
+}
+
+// PrepareResponders makes what is needed to answer for every authority of ours before anybody asks, so that a full disk
+// or a lost database later keeps no answer away.
+func (c *CA) PrepareResponders(ctx context.Context) error {
+	ctx = system(ctx)
+	var rows []leafward.Authority
+	var now time.Time
+	err := c.db.View(ctx, func(v *store.View) (err error) {
+		now = v.Now
+		rows, err = v.Authorities()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, row := range rows {
+		if row.Custody != custodyLocal || row.Certificate == "" {
+			continue
+		}
+		if _, err := c.responder(ctx, row.ID, now); err != nil && !errors.Is(err, errEnded) {
+			failed = append(failed, fmt.Errorf("the OCSP responder of %s: %w", row.Name, err))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (c *CA) nextResponder(ctx context.Context, id string, now time.Time) (*responder, error) {

@@ -126,6 +126,23 @@ func TestCRLsAreRenewedAtHalfTheirLifeAndWhenTheClockGoesBack(t *testing.T) {
 	})
 }
 
+func TestEveryAuthorityCanAnswerBeforeAnybodyAsks(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
+		issued := w.issue(t, order(t, "r-1"))
+		check(t, w.PrepareResponders(w.ctx))
+		check(t, w.config.Points.Set("ca.after-reserve", "error"))
+		for _, process := range []*world{w, w.restart(t, "")} {
+			_, response := process.respond(t, w.ask(t, crypto.SHA256, nil, issued.Serial))
+			if response.Code != ocsp.Successful {
+				t.Errorf("where nothing can be written any more it says %v", response.Code)
+			}
+			if err := process.PrepareResponders(w.ctx); err != nil {
+				t.Errorf("what is there is made again: %v", err)
+			}
+		}
+	})
+}
+
 func TestTheResponderIsRenewedAtHalfItsLife(t *testing.T) {
 	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
 		issued := w.issue(t, order(t, "r-1"))

@@ -58,7 +58,7 @@ func (h *House) RootFile() string { return filepath.Join(h.dir, "root.pem") }
 // FreeAddress is a loopback address with a port at which nothing listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
