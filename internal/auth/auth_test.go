@@ -128,7 +128,7 @@ func TestWrongKeysAreNotMade(t *testing.T) {
 			"no role":      {"a", "", "", leafward.Invalid},
 			"unknown role": {"a", "root", "", leafward.Invalid},
 			"an agent's":   {"a", leafward.RoleAgent, "", leafward.Invalid},
-			"no such team": {"a", leafward.RoleAdmin, "t-none", leafward.NotFound},
+			"no such team": {"a", leafward.RoleAdmin, "t-none", leafward.Invalid},
 		} {
 			if secret, _, err := w.CreateKey(w.ctx, c.name, c.role, c.team); leafward.KindOf(err) != c.kind || secret != "" && err == nil {
 				w.t.Errorf("%s: %v", what, err)

@@ -199,6 +199,7 @@ const testTime = 30 * time.Second
 // TestTarget has the target's agent try a deployment without changing anything that lasts.
 func (s *Service) TestTarget(ctx context.Context, id string) (out Tested, err error) {
 	var j leafward.Job
+	var agent string
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
 		out, j = Tested{}, leafward.Job{}
 		t, err := store.Targets().Read(&tx.View, id)
@@ -209,6 +210,7 @@ func (s *Service) TestTarget(ctx context.Context, id string) (out Tested, err er
 		if err != nil {
 			return err
 		}
+		agent = a.Name
 		if out.Message = silent(&a, tx.Now); out.Message != "" {
 			return nil
 		}
@@ -219,26 +221,26 @@ func (s *Service) TestTarget(ctx context.Context, id string) (out Tested, err er
 	if err != nil || j.ID == "" {
 		return out, err
 	}
-	return s.tested(ctx, j)
+	return s.tested(ctx, j, agent)
 }
 
 // silent says why an agent cannot be asked for a dry run, "" when it can.
 func silent(a *leafward.Agent, now time.Time) string {
 	switch {
 	case !a.RetiredAt.IsZero():
-		return "the agent " + a.ID + " is retired: move the target to another agent"
+		return "the agent " + a.Name + " is retired: move the target to another agent"
 	case a.Status(now) == "Offline" && a.LastHeartbeat.IsZero():
-		return "the agent " + a.ID + " was never heard: start it on the target's host"
+		return "the agent " + a.Name + " was never heard: start it on the target's host"
 	case a.Status(now) == "Offline":
-		return fmt.Sprintf("the agent %s was not heard since %s: start it on the target's host", a.ID, a.LastHeartbeat.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("the agent %s was not heard since %s: start it on the target's host", a.Name, a.LastHeartbeat.UTC().Format(time.RFC3339))
 	case !a.Ours:
-		return "the agent " + a.ID + " is online, but of another make: only a leafward agent can try a deployment without making it"
+		return "the agent " + a.Name + " is online, but of another make: only a leafward agent can try a deployment without making it"
 	}
 	return ""
 }
 
-// tested waits for the dry run and tells what it found. One that takes too long is cancelled.
-func (s *Service) tested(ctx context.Context, j leafward.Job) (out Tested, err error) {
+// tested waits for the dry run of an agent, by its name, and tells what it found. One that takes too long is cancelled.
+func (s *Service) tested(ctx context.Context, j leafward.Job, agent string) (out Tested, err error) {
 	j, err = s.Settled(ctx, j.ID, testTime)
 	if err != nil {
 		return out, err
@@ -264,9 +266,9 @@ func (s *Service) tested(ctx context.Context, j leafward.Job) (out Tested, err e
 	out.OK = j.Status == leafward.JobCompleted
 	switch {
 	case out.OK:
-		out.Message = "the agent " + j.Agent + " could deploy to this target"
+		out.Message = "the agent " + agent + " could deploy to this target"
 	case j.Status == leafward.JobCancelled, j.StartedAt.IsZero():
-		out.Message = fmt.Sprintf("the agent %s did not answer within %s", j.Agent, testTime)
+		out.Message = fmt.Sprintf("the agent %s did not answer within %s", agent, testTime)
 	default:
 		out.Message = j.LastError
 	}
