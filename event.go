@@ -62,7 +62,9 @@ const (
 	JobFailedEvent    Action = "job.failed"
 	JobCancelledEvent Action = "job.cancelled"
 
-	BatchStarted Action = "batch.started"
+	BatchStarted   Action = "batch.started"
+	BatchCompleted Action = "batch.completed"
+	BatchFailed    Action = "batch.failed"
 )
 
 // Resource is the noun the action happened to.

@@ -134,7 +134,7 @@ func Operations() []Info {
 	var all []Info
 	for _, group := range [][]Info{
 		healthOperations(), serverOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
-		certificateOperations(), keyOperations(), auditOperations(), pluginOperations(),
+		certificateOperations(), batchOperations(), keyOperations(), auditOperations(), pluginOperations(),
 		jobOperations(), revocationOperations(),
 		agentOperations(), targetOperations(),
 	} {

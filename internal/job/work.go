@@ -52,6 +52,9 @@ type Run struct {
 	beat   time.Time // when the lease was known to hold last; under the engine's lock
 }
 
+// Engine is the one that works the job: for what the work does to other jobs.
+func (r *Run) Engine() *Engine { return r.engine }
+
 // Finish completes the job in the transaction of its effect, which may be nil. When the lease was lost, neither
 // happens and the error is ErrLost. The effect follows the rules of store.DB.Write.
 func (r *Run) Finish(ctx context.Context, effect func(tx *store.Tx) error) error {

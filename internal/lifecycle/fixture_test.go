@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type world struct {
 	db     *store.DB
 	master *keys.Master
 	ctx    context.Context
+	stop   func() // the engine, in the midst of its work
 }
 
 // patience is how long a test waits for what must happen.
@@ -52,16 +54,24 @@ func start(t testing.TB, db *store.DB) *world {
 	w.orders = lifecycle.NewOrders(db, w.master, func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
 		return plugin.Open(ctx, row.ID, row.Config)
 	})
+	w.work(t, "w-1")
+	return w
+}
+
+// work has an engine work until it is stopped or the test ends.
+func (w *world) work(t testing.TB, worker string) {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	kinds := append(w.orders.Kinds(), job.Kind{Name: leafward.DeployJob}, job.Kind{Name: leafward.ProveJob})
-	w.engine, err = job.New(job.Config{DB: db, Log: log, Points: hook.NewPoints(), Worker: "w-1", Kinds: kinds, Workers: 4})
+	var err error
+	w.engine, err = job.New(job.Config{DB: w.db, Log: log, Points: hook.NewPoints(), Worker: worker, Kinds: kinds, Workers: 4, Grace: time.Millisecond})
 	check(t, err)
-	w.Service = lifecycle.New(db, w.engine, w.master, log)
+	w.Service = lifecycle.New(w.db, w.engine, w.master, log)
 	run, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.engine.Run(run) }()
-	t.Cleanup(func() { stop(); check(t, <-done) })
-	return w
+	w.stop = sync.OnceFunc(func() { stop(); check(t, <-done) })
+	t.Cleanup(w.stop)
 }
 
 func check(t testing.TB, err error) {

@@ -40,6 +40,7 @@ func (o *Orders) Kinds() []job.Kind {
 		{Name: leafward.OrderJob, Work: o.work, Timeout: orderTimeout, Settled: o.orderSettled},
 		{Name: leafward.RootJob, Settled: o.rootSettled},
 		{Name: replanJob, Work: o.replan},
+		{Name: batchJob, Work: o.batch, Settled: batchSettled},
 	}
 }
 

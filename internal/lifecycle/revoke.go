@@ -19,6 +19,8 @@ type Revocation struct {
 	Reason  string // of leafward.RevocationReasons; "": unspecified
 	Version string // only this one; "": every unexpired one, and the certificate is closed
 	Replace bool   // a new version with a new key comes first; for keyCompromise it comes after
+
+	batch string // that it is a part of
 }
 
 func (r *Revocation) check() error {
@@ -79,8 +81,8 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "closed": false})
 		return "", tx.Err()
 	}
-	if !c.RevokedAt.IsZero() && (c.Reason == r.Reason || c.Reason != leafward.CertificateHold && r.Reason != leafward.KeyCompromise) {
-		return "", nil // revoked already, and this says nothing more
+	if revoked(&c, r.Reason) {
+		return "", nil
 	}
 	if c.RevokedAt.IsZero() {
 		if err := s.stop(tx, &c); err != nil {
@@ -89,8 +91,14 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 	}
 	c.Revoke(r.Reason, tx.Now)
 	tx.PutCertificate(&c)
-	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids})
+	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "batch": r.batch})
 	return "", revokeVersions(tx, &c, ids, r.Reason)
+}
+
+// revoked tells whether the certificate is revoked already and the reason says nothing more: only a hold becomes something
+// else, and anything a compromise.
+func revoked(c *leafward.Certificate, reason string) bool {
+	return !c.RevokedAt.IsZero() && (c.Reason == reason || c.Reason != leafward.CertificateHold && reason != leafward.KeyCompromise)
 }
 
 // versions are the ids of what is revoked.

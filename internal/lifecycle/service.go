@@ -194,16 +194,24 @@ func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Sh
 	if most <= 0 {
 		return shown, nil
 	}
+	now := shown
+	err := s.watch(ctx, most, func() (done bool, err error) {
+		if now, err = s.show(ctx, shown.ID, shown.Job); err != nil {
+			return false, err
+		}
+		return now.OpenJob == "" || now.Version != nil && (shown.Version == nil || now.Version.ID != shown.Version.ID), nil
+	})
+	return now, err
+}
+
+// watch looks after every change until it sees what is waited for, at most as long as said.
+func (s *Service) watch(ctx context.Context, most time.Duration, look func() (done bool, err error)) error {
 	over := time.NewTimer(most)
 	defer over.Stop()
-	for first := shown.Version; ; {
+	for {
 		changed := s.db.Changed()
-		now, err := s.show(ctx, shown.ID, shown.Job)
-		if err != nil {
-			return shown, err
-		}
-		if now.OpenJob == "" || now.Version != nil && (first == nil || now.Version.ID != first.ID) {
-			return now, nil
+		if done, err := look(); done || err != nil {
+			return err
 		}
 		elsewhere := time.NewTimer(otherReplica)
 		select {
@@ -211,10 +219,10 @@ func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Sh
 		case <-elsewhere.C:
 		case <-over.C:
 			elsewhere.Stop()
-			return now, nil
+			return nil
 		case <-ctx.Done():
 			elsewhere.Stop()
-			return now, ctx.Err()
+			return ctx.Err()
 		}
 		elsewhere.Stop()
 	}

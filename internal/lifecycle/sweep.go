@@ -38,8 +38,8 @@ func (o *Orders) Sweep(ctx context.Context) error {
 			return 0, err
 		}
 		for _, c := range due {
-			err := resume(tx, &c)
-			if err != nil && tx.Err() == nil && leafward.KindOf(err) != leafward.Later {
+			err := tx.Try(func() error { return resume(tx, &c) })
+			if err != nil && tx.Err() == nil {
 				err = cannot(tx, c.ID, err)
 			}
 			if err != nil {

@@ -109,18 +109,6 @@ func (v *View) Certificate(id string) (leafward.Certificate, error) {
 	return byID(v, certificates(), "team", id)
 }
 
-// CertificatesMatching returns up to limit certificates behind the id that match the query's filters, in the order of ids:
-// the walk of bulk operations.
-func (v *View) CertificatesMatching(q leafward.Query, after string, limit int) ([]leafward.Certificate, error) {
-	l := certificateList()
-	s, err := l.check(v, q, "id", leafward.List[leafward.Certificate]{Page: 1, PerPage: 1})
-	if err != nil {
-		return nil, err
-	}
-	s.and("id > ?", after)
-	return selectAll(v, certificates(), fmt.Sprintf("%s ORDER BY id LIMIT %d", s.where(), limit), s.args...)
-}
-
 // DueCertificates returns up to limit certificates whose moment of renewal has come and that have no root job.
 func (v *View) DueCertificates(limit int) ([]leafward.Certificate, error) {
 	return selectAll(v, certificates(), "WHERE renew_at > 0 AND open_job = '' AND renew_at <= $1 ORDER BY renew_at, id LIMIT $2", micros(v.Now), limit)

@@ -56,6 +56,44 @@ func (tx *Tx) Exec(query string, args ...any) int64 {
 	return n
 }
 
+// Try runs a part of the change by itself. When the part is refused, what it wrote is undone and the change may go on
+// with the returned error; what concerns the whole transaction, such as a stale row or a full disk, ends the change.
+func (tx *Tx) Try(part func() error) error {
+	tx.Exec("SAVEPOINT part")
+	if tx.err != nil {
+		return tx.err
+	}
+	recorded := len(tx.events)
+	refused := part()
+	if tx.err != nil {
+		refused = tx.err
+	}
+	if refused == nil {
+		tx.Exec("RELEASE part")
+		return tx.err
+	}
+	refused = translate(refused)
+	if tx.err = refused; !alone(refused) {
+		return refused
+	}
+	tx.err, tx.events = nil, tx.events[:recorded]
+	tx.Exec("ROLLBACK TO part")
+	tx.Exec("RELEASE part")
+	if tx.err != nil {
+		return tx.err
+	}
+	return refused
+}
+
+// alone tells a refusal that concerns one part of a change only.
+func alone(err error) bool {
+	switch leafward.KindOf(err) {
+	case leafward.Invalid, leafward.Conflict, leafward.NotFound, leafward.Denied, leafward.Gone, leafward.Precondition:
+		return true
+	}
+	return false
+}
+
 // rows calls each for every row of the query.
 func (v *View) rows(each func(scan func(...any) error) error, query string, args ...any) error {
 	rows, err := v.q.QueryContext(v.ctx, query, args...)

@@ -27,6 +27,7 @@ func makers() map[string]maker {
 		"/api/v1/keys":             posted("/api/v1/keys", `"role":"viewer","name":"k #"`),
 		"/api/v1/audit":            eventOf,
 		"/api/v1/jobs":             jobOf,
+		"/api/v1/batches":          batchOf,
 
 		"/api/v1/agents":             agentOf,
 		"/api/v1/agents/invitations": invitationOf,
@@ -43,16 +44,19 @@ func bodies() map[string]string {
 func (c crowd) properties(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{
-		"/api/v1/teams":              `"name":"t #"`,
-		"/api/v1/owners":             `"name":"o #"`,
-		"/api/v1/profiles":           `"name":"p #"`,
-		"/api/v1/renewal-policies":   `"name":"r #"`,
-		"/api/v1/issuers":            `"type":"GenericCA","name":"i #"`,
-		"/api/v1/keys":               `"role":"viewer","name":"k #"`,
-		"/api/v1/certificates":       `"common_name":"c#.example.com"`,
-		"/api/v1/agents":             `"name":"a #"`,
-		"/api/v1/agents/invitations": `"name":"a #"`,
-		"/api/v1/targets":            fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`, c.agents[leafward.DefaultTeam]),
+		"/api/v1/teams":                      `"name":"t #"`,
+		"/api/v1/owners":                     `"name":"o #"`,
+		"/api/v1/profiles":                   `"name":"p #"`,
+		"/api/v1/renewal-policies":           `"name":"r #"`,
+		"/api/v1/issuers":                    `"type":"GenericCA","name":"i #"`,
+		"/api/v1/keys":                       `"role":"viewer","name":"k #"`,
+		"/api/v1/certificates":               `"common_name":"c#.example.com"`,
+		"/api/v1/certificates/bulk-revoke":   `"reason":"superseded","certificate_ids":["mc-#"]`,
+		"/api/v1/certificates/bulk-renew":    `"certificate_ids":["mc-#"]`,
+		"/api/v1/certificates/bulk-reassign": `"certificate_ids":["mc-#"],"owner_id":"o-default"`,
+		"/api/v1/agents":                     `"name":"a #"`,
+		"/api/v1/agents/invitations":         `"name":"a #"`,
+		"/api/v1/targets":                    fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`, c.agents[leafward.DefaultTeam]),
 	}
 }
 
@@ -90,6 +94,20 @@ func jobOf(t *testing.T, h house, team string) string {
 	return j.ID
 }
 
+// batchOf is a batch that an administrator of the team asked for.
+func batchOf(t *testing.T, h house, team string) string {
+	t.Helper()
+	who := "other admin"
+	if team == leafward.DefaultTeam {
+		who = "team admin"
+	}
+	status, out, _ := h.send(t, who, "POST", "/api/v1/certificates/bulk-renew", `{"certificate_ids":["mc-none"]}`)
+	if status != 200 {
+		t.Fatalf("%d %v", status, out)
+	}
+	return out["batch_id"].(string)
+}
+
 // agentOf is an agent with a name of its own.
 func agentOf(t *testing.T, h house, team string) string {
 	t.Helper()
@@ -119,7 +137,9 @@ func eventOf(t *testing.T, h house, team string) string {
 }
 
 // alone are the resources that never belong to all teams.
-func alone() []string { return []string{"/api/v1/teams", "/api/v1/owners", "/api/v1/certificates"} }
+func alone() []string {
+	return []string{"/api/v1/teams", "/api/v1/owners", "/api/v1/certificates", "/api/v1/batches"}
+}
 
 func TestAListShowsTheOwnTeamAndWhatAllShare(t *testing.T) {
 	h := newHouse(t, storetest.SQLite(t, nil))

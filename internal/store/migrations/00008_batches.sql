@@ -6,12 +6,13 @@ CREATE TABLE batches (
 	updated_at  BIGINT NOT NULL,
 	kind              {{text}} NOT NULL,
 	selector          {{text}} NOT NULL,
+	change            {{text}} NOT NULL,
 	actor             {{text}} NOT NULL,
-	dry_run           BOOLEAN NOT NULL,
-	matched           BIGINT NOT NULL,
 	done              BIGINT NOT NULL,
 	skipped           BIGINT NOT NULL,
-	failed            BIGINT NOT NULL
+	failed            BIGINT NOT NULL,
+	ended_at          BIGINT NOT NULL,
+	last_error        {{text}} NOT NULL
 );
 
 CREATE TABLE batch_items (

@@ -1,0 +1,74 @@
+package rest_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/store"
+	"github.com/leafward/leafward/internal/store/storetest"
+)
+
+func TestManyCertificatesAreChangedThroughTheClient(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		h := newHouse(t, db)
+		c, ctx := h.client("admin"), t.Context()
+		var ids []string
+		for i := range 3 {
+			made, err := api.CreateCertificate.Call(ctx, c, api.CreateCertificateInput{Wait: 30, Body: api.NewCertificate{CSRPEM: csrFor(t, fmt.Sprintf("m%d.example.com", i))}})
+			check(t, err)
+			ids = append(ids, made.ID)
+		}
+		heir := posted("/api/v1/owners", `"name":"heir","id":"o-heir"`)(t, h, "t-default")
+		moved, err := api.BulkReassignCertificates.Call(ctx, h.client("operator"), api.Create[api.BulkReassignRequest]{Body: api.BulkReassignRequest{CertificateIDs: ids, OwnerID: heir}})
+		check(t, err)
+		if moved.TotalMatched != 3 || moved.TotalReassigned != 3 || moved.Status != "completed" || moved.Errors == nil {
+			t.Errorf("%+v", moved)
+		}
+		renew := api.Create[api.BulkRenewRequest]{IdempotencyKey: "k", Body: api.BulkRenewRequest{OwnerID: heir}}
+		begun, err := api.BulkRenewCertificates.Call(ctx, h.client("operator"), renew)
+		check(t, err)
+		if begun.TotalMatched != 3 || begun.TotalEnqueued != 3 || len(begun.EnqueuedJobs) != 3 || begun.EnqueuedJobs[0].CertificateID != ids[0] {
+			t.Errorf("%+v", begun)
+		}
+		job, err := api.GetJob.Call(ctx, c, api.JobID{ID: begun.EnqueuedJobs[2].JobID})
+		check(t, err)
+		if job.BatchID != begun.BatchID || job.CertificateID != begun.EnqueuedJobs[2].CertificateID || job.Type != "Renewal" {
+			t.Errorf("%+v", job)
+		}
+		again, err := api.BulkRenewCertificates.Call(ctx, h.client("operator"), renew)
+		check(t, err)
+		if again.BatchID != begun.BatchID || again.TotalEnqueued != 3 {
+			t.Errorf("a repeated request: %+v", again)
+		}
+		revoke := api.BulkRevokeRequest{Reason: "superseded", BulkRenewRequest: api.BulkRenewRequest{CertificateIDs: append(ids, ids[0], "mc-nobody")}}
+		gone, err := api.BulkRevokeCertificates.Call(ctx, c, api.Create[api.BulkRevokeRequest]{Body: revoke})
+		check(t, err)
+		if gone.TotalMatched != 4 || gone.TotalRevoked != 3 || gone.TotalFailed != 1 || len(gone.Errors) != 1 || gone.Errors[0].CertificateID != "mc-nobody" {
+			t.Errorf("%+v", gone)
+		}
+		batch, err := api.GetBatch.Call(ctx, h.client("viewer"), api.BatchID{ID: gone.BatchID})
+		check(t, err)
+		if batch.Kind != "revoke" || batch.TotalDone != 3 || batch.EndedAt == nil || len(batch.Errors) != 1 {
+			t.Errorf("%+v", batch)
+		}
+	})
+}
+
+func TestABatchWithoutACriterionIsRefused(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	for path, bodies := range map[string][]string{
+		"bulk-renew":    {`{}`, `{"owner_id":""}`, `{"certificate_ids":[]}`, `{"certificate_ids":[],"owner_id":"o-default"}`, `{"certificate_ids":null}`},
+		"bulk-revoke":   {`{"reason":"superseded"}`, `{"certificate_ids":["mc-a"]}`, `{"reason":"","certificate_ids":["mc-a"]}`, `{"reason":"superseded","certificate_ids":[]}`},
+		"bulk-reassign": {`{}`, `{"owner_id":"o-default"}`, `{"owner_id":"o-default","certificate_ids":[]}`, `{"certificate_ids":["mc-a"],"owner_id":""}`, `{"certificate_ids":["mc-a"],"owner_id":"o-none"}`},
+	} {
+		for _, body := range bodies {
+			status, out, _ := h.send(t, "admin", http.MethodPost, "/api/v1/certificates/"+path, body)
+			if status != 400 || !strings.Contains(fmt.Sprint(out["fields"]), "field:") {
+				t.Errorf("%s %s: %d %v", path, body, status, out)
+			}
+		}
+	}
+}
