@@ -183,7 +183,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	working.Go(func() { a.survive(a.verbs.engine.Run(engine)) })
 	failed := a.listeners.serve()
-	if err := a.announce(ctx); err != nil {
+	if err := a.announce(background); err != nil {
 		a.log.Error("announcing", "error", err)
 	}
 	releaseStart()

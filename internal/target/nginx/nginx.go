@@ -17,6 +17,7 @@ import (
 const (
 	lookTime  = 3 * time.Second       // for one look at what is served
 	proveTime = 5 * time.Second       // for the new workers to come up after a reload
+	lingering = time.Second           // for workers of earlier reloads, which may still answer, to go
 	provePace = 50 * time.Millisecond // between two looks
 )
 
@@ -134,21 +135,21 @@ func (s *server) look(ctx context.Context, b target.Bundle) ([]string, error) {
 }
 
 // prove looks until the new certificate is served or the time is over. known are the certificates that may still be
-// seen. Only when every address shows something else is it wrong: behind a name there may be other hosts.
+// seen. Only when every address goes on showing something else is it wrong: behind a name there may be other hosts.
 func (s *server) prove(ctx context.Context, b target.Bundle, known []string) error {
 	want, address := b.Fingerprint(), s.config.Endpoint().Address
 	tell := func(ok bool, format string, args ...any) error {
 		s.host.Tell(target.Step{Name: "prove", OK: ok, Message: fmt.Sprintf(format, args...)})
 		return nil
 	}
-	end := time.Now().Add(proveTime)
+	begun := time.Now()
 	for {
 		served, err := s.look(ctx, b)
 		foreign := func(f string) bool { return f != want && !slices.Contains(known, f) }
 		switch {
 		case len(served) > 0 && !slices.ContainsFunc(served, func(f string) bool { return f != want }):
 			return tell(true, "%s serves the new certificate", address)
-		case len(served) > 0 && !slices.ContainsFunc(served, func(f string) bool { return !foreign(f) }):
+		case len(served) > 0 && time.Since(begun) > lingering && !slices.ContainsFunc(served, func(f string) bool { return !foreign(f) }):
 			wrong := &target.WrongCertificate{Address: address, Served: served}
 			_ = tell(false, "%v", wrong)
 			return wrong
@@ -158,7 +159,7 @@ func (s *server) prove(ctx context.Context, b target.Bundle, known []string) err
 			return tell(false, "looking at %s was cut short: what it serves is not known", address)
 		case <-time.After(provePace):
 		}
-		if time.Now().Before(end) {
+		if time.Since(begun) < proveTime {
 			continue
 		}
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/target"
@@ -186,11 +187,18 @@ func deploy(t *testing.T, b Bench, bundle target.Bundle) {
 	}
 }
 
+// serves waits for a certificate: what ran before a reload may answer for a moment after it.
 func serves(t *testing.T, b Bench, bundle target.Bundle) {
 	t.Helper()
-	if got := b.Served(); got != bundle.Fingerprint() {
-		t.Errorf("%q is served, want %q", got, bundle.Fingerprint())
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for range 500 {
+		if b.Served() == bundle.Fingerprint() {
+			return
+		}
+		<-look.C
 	}
+	t.Errorf("%q is served, want %q", b.Served(), bundle.Fingerprint())
 }
 
 // held is one file as it stands.
