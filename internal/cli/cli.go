@@ -35,7 +35,10 @@ type Session struct {
 // Commands are the commands that speak with a server, besides those on agents, and version.
 type Commands struct {
 	Status  statusCommand  `cmd:"" help:"Show what works, and what breaks next." group:"Look:"`
+	Cert    certCommands   `cmd:"" help:"Certificates: create, list, renew, deploy, revoke." group:"Certificates:"`
+	Issue   issueCommand   `cmd:"" help:"Make a key here and get a certificate for it, as two files." group:"Certificates:"`
 	Target  targetCommands `cmd:"" help:"Places where certificates are installed." group:"Certificates:"`
+	Job     jobCommands    `cmd:"" help:"Work that is done and waits to be done." group:"Look:"`
 	Audit   auditCommands  `cmd:"" help:"The audit log: export it, verify an export." group:"Look:"`
 	Key     keyCommands    `cmd:"" help:"API keys." group:"Administer:"`
 	Version versionCommand `cmd:"" help:"Print the version of this program." group:"Look:"`
@@ -67,6 +70,9 @@ func Main(ctx context.Context, s *Session, args []string, grammar any, options .
 	)...)
 	if err != nil {
 		return s.Fail(err, args)
+	}
+	if slices.Contains(args, "") {
+		return s.Fail(failed(codeUsage, "leave it out, or give it a value; a variable of the shell may not be set", "an argument is empty"), args)
 	}
 	chosen, err := parser.Parse(args)
 	if err != nil {

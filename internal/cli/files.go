@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,16 +23,14 @@ func readAll(in io.Reader, most int64) ([]byte, error) {
 // pair is a certificate and its key on disk: both are there in the end, or what was there before.
 type pair struct {
 	cert, key string // paths
-	aside     string // the new key, 0600, until the certificate is there
+	aside     string // the new key, 0600, until it is in its place
+	made      string // directory that was made for them and holds nothing else yet
 }
 
 // preparePair makes sure that both files can be written, before anything is asked of a server, and keeps the key aside.
 func preparePair(dir, name string, force bool, key []byte) (*pair, error) {
 	base := filepath.Join(dir, fileName(name))
 	p := &pair{cert: base + ".crt", key: base + ".key"}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a directory for certificates; the key has its own mode
-		return nil, cannotWrite(dir, err)
-	}
 	for _, path := range []string{p.cert, p.key} {
 		info, err := os.Lstat(path)
 		switch {
@@ -44,9 +43,18 @@ func preparePair(dir, name string, force bool, key []byte) (*pair, error) {
 			return nil, failed(codeExists, "give --force to replace it, or another --out", "the file %s is there already", path)
 		}
 	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		p.made = dir
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, cannotWrite(dir, err)
+	}
 	var err error
-	p.aside, err = writeAside(p.key, key, 0o600)
-	return p, err
+	if p.aside, err = writeAside(p.key, key, 0o600); err != nil {
+		p.drop()
+		return nil, err
+	}
+	return p, nil
 }
 
 // fileName is a name of a certificate as the name of a file: a wildcard's star and what separates paths are replaced by
@@ -55,58 +63,69 @@ func fileName(name string) string {
 	if rest, ok := strings.CutPrefix(name, "*."); ok {
 		name = "_wildcard." + rest
 	}
-	return strings.Map(func(r rune) rune {
+	name = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`/\:*?"<>| `, r) || r < ' ' {
 			return '_'
 		}
 		return r
 	}, name)
+	return name[:min(len(name), maxFileName)]
 }
 
-// drop removes the key that has no certificate.
+// maxFileName leaves room for what is put around a name in the 255 octets of a file's.
+const maxFileName = 128
+
+// drop removes what was prepared for a certificate that did not come.
 func (p *pair) drop() {
 	if p.aside != "" {
 		_ = os.Remove(p.aside)
 		p.aside = ""
 	}
+	if p.made != "" {
+		_ = os.Remove(p.made) // which fails once it holds something
+	}
 }
 
-// keep puts both files in their places. When the second cannot be, the first is put back as it was.
-func (p *pair) keep(chain []byte) error {
+// keep puts both files in their places. The old certificate goes first and the new one comes last, so that whenever this
+// is cut short there is the old pair, the new pair or no certificate, but never one beside a key that is not its own; what
+// was there is then in NAME.crt.old and NAME.key.old. An error puts it back.
+func (p *pair) keep(chain []byte) (err error) {
 	cert, err := writeAside(p.cert, chain, 0o644)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(cert) }() // gone when all went well
-	old := p.key + ".old"
-	switch err := os.Rename(p.key, old); {
-	case errors.Is(err, fs.ErrNotExist):
-		old = ""
-	case err != nil:
-		return cannotWrite(p.key, err)
-	}
-	if err := os.Rename(p.aside, p.key); err == nil {
-		p.aside = ""
-		err = os.Rename(cert, p.cert)
+	var undo []func() error
+	defer func() {
 		if err == nil {
-			if old != "" {
-				_ = os.Remove(old)
-			}
-			return syncDir(filepath.Dir(p.cert))
+			return
 		}
-		_ = os.Remove(p.key)
-		return p.back(old, err)
-	} else {
-		return p.back(old, err)
+		for _, back := range slices.Backward(undo) {
+			err = errors.Join(err, back())
+		}
+		_ = os.Remove(cert)
+		err = cannotWrite(p.cert, err)
+	}()
+	move := func(from, to string) error {
+		if err := os.Rename(from, to); err != nil {
+			return err
+		}
+		undo = append(undo, func() error { return os.Rename(to, from) })
+		syncDir(filepath.Dir(to))
+		return nil
 	}
-}
-
-// back puts the old key back after err.
-func (p *pair) back(old string, err error) error {
-	if old != "" {
-		err = errors.Join(err, os.Rename(old, p.key))
+	oldCert, oldKey := p.cert+".old", p.key+".old"
+	for _, m := range []struct {
+		from, to string
+		optional bool
+	}{{p.cert, oldCert, true}, {p.key, oldKey, true}, {p.aside, p.key, false}, {cert, p.cert, false}} {
+		if err := move(m.from, m.to); err != nil && (!m.optional || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
 	}
-	return cannotWrite(p.cert, err)
+	p.aside = ""
+	_ = os.Remove(oldCert)
+	_ = os.Remove(oldKey)
+	return nil
 }
 
 // writeAside writes a whole file beside its place, on disk.
@@ -124,12 +143,11 @@ func writeAside(path string, content []byte, mode fs.FileMode) (string, error) {
 }
 
 // syncDir makes names in a directory lasting, where the system can.
-func syncDir(dir string) error {
+func syncDir(dir string) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil
+		return
 	}
 	defer d.Close()
 	_ = d.Sync() // some systems cannot
-	return nil
 }

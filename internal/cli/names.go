@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"regexp"
+	"strings"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
@@ -74,6 +76,59 @@ func (n *names) target(ctx context.Context, id string) string {
 	})
 }
 
+func (n *names) owner(ctx context.Context, id string) string {
+	return n.of(id, "", nil, func() (string, error) {
+		o, err := api.GetOwner.Call(ctx, n.r.Client, api.ByID{ID: id})
+		return o.Name, err
+	})
+}
+
+func (n *names) issuer(ctx context.Context, id string) string {
+	return n.of(id, "", nil, func() (string, error) {
+		i, err := api.GetIssuer.Call(ctx, n.r.Client, api.ByID{ID: id})
+		return i.Name, err
+	})
+}
+
+func (n *names) profile(ctx context.Context, id string) string {
+	return n.of(id, "", nil, func() (string, error) {
+		p, err := api.GetProfile.Call(ctx, n.r.Client, api.ByID{ID: id})
+		return p.Name, err
+	})
+}
+
+func (n *names) policy(ctx context.Context, id string) string {
+	return n.of(id, "", nil, func() (string, error) {
+		p, err := api.GetRenewalPolicy.Call(ctx, n.r.Client, api.ByID{ID: id})
+		return p.Name, err
+	})
+}
+
+func (n *names) certificate(ctx context.Context, id string) string {
+	return n.of(id, "certificate", func(into map[string]string) error {
+		page, err := api.ListCertificates.Call(ctx, n.r.Client, api.ListCertificatesInput{Listing: wholePage()})
+		return listed(page, err, into, func(c api.Certificate) (string, string) { return c.ID, c.Name })
+	}, func() (string, error) {
+		c, err := api.GetCertificate.Call(ctx, n.r.Client, api.ByID{ID: id})
+		return c.Name, err
+	})
+}
+
+// text is what the server says with the ids of agents and targets replaced by their names.
+func (n *names) text(ctx context.Context, said string) string {
+	return idsInText().ReplaceAllStringFunc(said, func(id string) string {
+		if strings.HasPrefix(id, "ag-") {
+			return n.agent(ctx, id)
+		}
+		return n.target(ctx, id)
+	})
+}
+
+// idsInText finds ids that the server made; those that a client chose are names already.
+func idsInText() *regexp.Regexp {
+	return regexp.MustCompile(`\b(ag|tgt)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
+}
+
 func wholePage() api.Listing { return api.Listing{PerPage: leafward.MaxPerPage} }
 
 // team, owner, agent, target, certificate and the like find the id of what the user calls by its name or id; "" stays "".
@@ -141,6 +196,17 @@ func (r *run) target(ctx context.Context, given string) (string, error) {
 		},
 		func() (api.Target, error) { return api.GetTarget.Call(ctx, r.Client, api.ByID{ID: given}) },
 		func(t api.Target) string { return t.ID })
+}
+
+func (r *run) certificate(ctx context.Context, given string) (string, error) {
+	return find(given, "certificate", "`leafward cert list"+r.where.flags()+"` shows them",
+		func() (api.Page[api.Certificate], error) {
+			return api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Name: given})
+		},
+		func() (api.Certificate, error) {
+			return api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: given})
+		},
+		func(c api.Certificate) string { return c.ID })
 }
 
 // all is each of the given, found.

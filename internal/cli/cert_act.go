@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/api"
+)
+
+type certRenew struct {
+	asking
+	Name string `arg:"" help:"Name or id of the certificate."`
+	CSR  string `name:"csr" placeholder:"FILE" help:"Certificate request, in PEM, of whoever holds the key; - for standard input."`
+	waiting
+}
+
+// Help is shown below the flags.
+func (*certRenew) Help() string {
+	return "A certificate is renewed by itself when its time has come; this does it now. It is done when every target serves the new certificate."
+}
+
+func (c *certRenew) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	csr := ""
+	if c.CSR != "" {
+		text, err := readFile(s, c.CSR)
+		if err != nil {
+			return err
+		}
+		csr = string(text)
+	}
+	id, err := r.certificate(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	job, err := r.renew(ctx, id, csr)
+	if err != nil {
+		return err
+	}
+	r.say(good, "", "the renewal of %s has begun", c.Name)
+	return r.conclude(ctx, id, job, "renewal", c.waiting)
+}
+
+// renew begins a renewal and brings the CSR, when there is one. One that is open already and waits for the CSR is used.
+func (r *run) renew(ctx context.Context, id, csr string) (job string, err error) {
+	if csr != "" {
+		cert, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id})
+		if err != nil {
+			return "", err
+		}
+		job = cert.JobID
+	}
+	if job == "" {
+		begun, err := api.TriggerRenewal.Call(ctx, r.Client, api.Ask{ID: id})
+		if err != nil {
+			return "", err
+		}
+		job = begun.JobID
+	}
+	if csr != "" {
+		_, err = api.SubmitCertificateCSR.Call(ctx, r.Client, api.SubmitCSRInput{ID: id, Body: api.CSRRequest{CSRPEM: csr}})
+	}
+	return job, err
+}
+
+type certDeploy struct {
+	asking
+	Name    string `arg:"" help:"Name or id of the certificate."`
+	Target  string `placeholder:"TARGET" help:"Only to this target; to all of them unless given."`
+	Version string `placeholder:"SERIAL" help:"Version to deploy instead of the newest: its serial, id or the beginning of its SHA-256. It stays there until deploy is called without."`
+	waiting
+}
+
+// deployed is what deploying answers in JSON.
+type deployed struct {
+	Certificate string          `json:"certificate_id"`
+	Jobs        []api.JobDetail `json:"jobs"`
+}
+
+func (c *certDeploy) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	id, err := r.certificate(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	var body api.DeployRequest
+	if body.TargetID, err = r.target(ctx, c.Target); err != nil {
+		return err
+	}
+	if body.VersionID, err = r.version(ctx, id, c.Version); err != nil {
+		return err
+	}
+	begun, err := api.TriggerDeployment.Call(ctx, r.Client, api.AskWith[api.DeployRequest]{ID: id, Body: &body})
+	if err != nil {
+		return err
+	}
+	r.say(good, "", "%s of %s begun", count(int64(len(begun.JobIDs)), "deployment"), c.Name)
+	done := deployed{Certificate: id, Jobs: []api.JobDetail{}}
+	var wrong error
+	for _, job := range begun.JobIDs {
+		ends, err := r.deployment(ctx, job, c.waiting)
+		done.Jobs = append(done.Jobs, ends...)
+		if wrong == nil {
+			wrong = err
+		}
+	}
+	if err := r.answer(done, func() {}); err != nil {
+		return err
+	}
+	if wrong != nil {
+		return wrong
+	}
+	look := "leafward cert get " + quoted(c.Name) + r.where.flags()
+	if c.Wait {
+		r.say(good, look, "%s is deployed and proved", c.Name)
+	} else {
+		r.say(wait, look, "the deployment goes on by itself")
+	}
+	return nil
+}
+
+// deployment follows a deployment and the job that proves it, unless told not to wait.
+func (r *run) deployment(ctx context.Context, id string, w waiting) ([]api.JobDetail, error) {
+	if !w.Wait {
+		j, err := api.GetJob.Call(ctx, r.Client, api.JobID{ID: id})
+		return []api.JobDetail{j}, err
+	}
+	deploy, err := r.follow(ctx, id, w)
+	ends := []api.JobDetail{deploy}
+	if err != nil {
+		return ends, err
+	}
+	if err := r.failure(ctx, &deploy); err != nil {
+		return ends, err
+	}
+	proofs, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{
+		Type: string(leafward.Validation), CertificateID: deploy.CertificateID, TargetID: deploy.TargetID, Paging: api.Paging{PerPage: 1, Sort: "-created_at"},
+	})
+	if err != nil || len(proofs.Data) == 0 || proofs.Data[0].VersionID != deploy.VersionID {
+		return ends, err
+	}
+	proof, err := r.follow(ctx, proofs.Data[0].ID, w)
+	ends = append(ends, proof)
+	if err == nil {
+		err = r.failure(ctx, &proof)
+	}
+	return ends, err
+}
+
+// failure is why a job that has ended did not succeed; nil when it did.
+func (r *run) failure(ctx context.Context, j *api.JobDetail) error {
+	if j.Status == string(leafward.JobCompleted) {
+		return nil
+	}
+	n := r.names()
+	return failed(codeFailed, "mend it on the host; leafward job get "+j.ID+r.where.flags()+" shows each step",
+		"%s at %s: %s", strings.ToLower(j.Type), n.target(ctx, j.TargetID), n.text(ctx, first(j.LastError, "it was cancelled")))
+}
+
+// version finds a version of a certificate by its id, its serial or the beginning of its SHA-256; "" stays "".
+func (r *run) version(ctx context.Context, certificate, given string) (string, error) {
+	if given == "" {
+		return "", nil
+	}
+	const least = 8 // characters of a hash that name one
+	wanted := strings.TrimLeft(strings.ToLower(strings.ReplaceAll(given, ":", "")), "0")
+	hash := strings.ToLower(strings.ReplaceAll(given, ":", ""))
+	for in := (api.ListVersionsInput{ID: certificate, Paging: api.Paging{PerPage: leafward.MaxPerPage}}); ; {
+		page, err := api.ListCertificateVersions.Call(ctx, r.Client, in)
+		if err != nil {
+			return "", err
+		}
+		for _, v := range page.Data {
+			if v.ID == given || v.SerialNumber == wanted || len(hash) >= least && strings.HasPrefix(v.FingerprintSHA256, hash) {
+				return v.ID, nil
+			}
+		}
+		if page.NextCursor == "" {
+			return "", failed(string(leafward.NotFound), "`leafward cert get` lists serials and hashes", "the certificate has no version %q", given)
+		}
+		in.Cursor = page.NextCursor
+	}
+}
+
+type certRevoke struct {
+	asking
+	Name    string `arg:"" help:"Name or id of the certificate."`
+	Reason  string `default:"unspecified" placeholder:"REASON" help:"unspecified, keyCompromise, caCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn, or certificateHold, which can be lifted (${default})."`
+	Version string `placeholder:"SERIAL" help:"Only this version: its serial, id or the beginning of its SHA-256. Otherwise every one that has not expired, and the certificate is closed."`
+	Replace bool   `help:"First make, deploy and prove a version with a new key; for keyCompromise the revocation comes first."`
+	waiting
+}
+
+// Help is shown below the flags.
+func (*certRevoke) Help() string {
+	return "Examples:\n" +
+		"  leafward cert revoke shop --reason superseded\n" +
+		"  leafward cert revoke shop --reason keyCompromise --replace\n\n" +
+		"Revoked is for ever, but for certificateHold."
+}
+
+func (c *certRevoke) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	id, err := r.certificate(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	version, err := r.version(ctx, id, c.Version)
+	if err != nil {
+		return err
+	}
+	done, err := api.RevokeCertificate.Call(ctx, r.Client, api.AskWith[api.RevokeRequest]{ID: id, Body: &api.RevokeRequest{Reason: c.Reason, VersionID: version, Replace: c.Replace}})
+	if err != nil {
+		return err
+	}
+	what := "the certificate " + done.Certificate.Name
+	if version != "" {
+		what = "version " + c.Version + " of " + done.Certificate.Name
+	}
+	if done.JobID != "" {
+		r.say(wait, "", "%s is replaced", what)
+		return r.conclude(ctx, id, done.JobID, "replacement", c.waiting)
+	}
+	return r.answer(done.Certificate, func() {
+		next := "get a new one: leafward cert create NAME" + r.where.flags()
+		switch {
+		case c.Reason == "certificateHold":
+			next = "leafward cert release " + quoted(done.Certificate.Name) + r.where.flags() + " lifts it"
+		case version != "":
+			next = "leafward cert get " + quoted(done.Certificate.Name) + r.where.flags()
+		}
+		r.say(good, next, "%s is revoked (%s): in OCSP now, in the CRL within two seconds", what, c.Reason)
+	})
+}
+
+type certRelease struct {
+	asking
+	Name string `arg:"" help:"Name or id of the certificate."`
+}
+
+func (c *certRelease) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	id, err := r.certificate(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	done, err := api.ReleaseCertificate.Call(ctx, r.Client, api.Ask{ID: id})
+	if err != nil {
+		return err
+	}
+	return r.answer(done.Certificate, func() {
+		r.say(good, "leafward cert get "+quoted(done.Certificate.Name)+r.where.flags(), "the certificate %s counts again", done.Certificate.Name)
+	})
+}
+
+type certArchive struct {
+	asking
+	Name string `arg:"" help:"Name or id of the certificate."`
+}
+
+// archived is what archiving answers in JSON.
+type archived struct {
+	Archived string `json:"archived"`
+}
+
+func (c *certArchive) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	id, err := r.certificate(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	cert, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id})
+	if err != nil {
+		return err
+	}
+	if _, err := api.ArchiveCertificate.Call(ctx, r.Client, api.ByID{ID: id}); err != nil {
+		return err
+	}
+	return r.answer(archived{id}, func() {
+		next := "its history stays: leafward cert get " + id + r.where.flags()
+		if cert.ExpiresAt != nil && cert.ExpiresAt.After(time.Now()) && cert.RevokedAt == nil {
+			next = fmt.Sprintf("what was issued is still good %s; when its key is not safe: leafward cert revoke %s%s", distance(time.Until(*cert.ExpiresAt)), id, r.where.flags())
+		}
+		r.say(good, next, "the certificate %s is archived", cert.Name)
+	})
+}

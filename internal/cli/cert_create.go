@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/api"
+)
+
+type certCreate struct {
+	asking
+	wanted
+	Target    []string `sep:"none" placeholder:"TARGET" help:"Where it is installed; the target's agent makes the key. Can be repeated."`
+	CSR       string   `name:"csr" xor:"key" placeholder:"FILE" help:"Certificate request, in PEM, of whoever holds the key; - for standard input."`
+	ServerKey bool     `xor:"key" help:"Let the server make one key for all targets, instead of each agent its own."`
+	waiting
+}
+
+// Help is shown below the flags.
+func (*certCreate) Help() string {
+	return "Examples:\n" +
+		"  leafward cert create shop.example.com www.shop.example.com --target nginx-web1\n" +
+		"  leafward cert create db.example.com --csr db.csr --ttl 30d\n\n" +
+		"Without --target and --csr it is recorded and waits for a CSR, which `leafward issue` brings."
+}
+
+func (c *certCreate) Run(ctx context.Context, s *Session) error {
+	id, err := c.identity()
+	if err != nil {
+		return err
+	}
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	body, err := c.request(ctx, r, id)
+	if err != nil {
+		return err
+	}
+	made, err := api.CreateCertificate.Call(ctx, r.Client, api.CreateCertificateInput{Body: body})
+	if err != nil {
+		return err
+	}
+	r.say(good, "", "the certificate %s is recorded", made.Name)
+	return r.conclude(ctx, made.ID, made.JobID, "issuance", c.waiting)
+}
+
+// request is the body with where the certificate goes and who makes the key.
+func (c *certCreate) request(ctx context.Context, r *run, id identity) (body api.NewCertificate, err error) {
+	if c.ServerKey && len(c.Target) == 0 {
+		return body, failed(codeUsage, "add --target, or use leafward issue, which makes the key here", "--server-key is for targets")
+	}
+	if c.CSR != "" {
+		if len(c.Target) > 0 {
+			return body, failed(codeUsage, "leave one of them out", "--csr does not go with --target: the agent of a target makes its own key")
+		}
+		text, err := readFile(r.Session, c.CSR)
+		if err != nil {
+			return body, err
+		}
+		defer func() { body.CSRPEM = string(text) }()
+	}
+	if body, err = c.body(ctx, r, id); err != nil {
+		return body, err
+	}
+	targets, err := all(c.Target, func(name string) (string, error) { return r.target(ctx, name) })
+	if err != nil {
+		return body, err
+	}
+	if len(targets) > 0 {
+		body.TargetIDs = api.Some(targets)
+	}
+	if c.ServerKey {
+		body.KeySource = api.Some(string(leafward.ServerKey))
+	}
+	return body, nil
+}
+
+// conclude waits for the end of the work on a certificate unless told not to, and answers how the certificate is then.
+// It fails when the work did.
+func (r *run) conclude(ctx context.Context, id, job, work string, w waiting) error {
+	ended := api.JobDetail{}
+	if w.Wait && job != "" {
+		var err error
+		if ended, err = r.follow(ctx, job, w); err != nil {
+			return err
+		}
+	}
+	cert, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id})
+	if err != nil {
+		return err
+	}
+	if err := r.answer(cert, func() {}); err != nil {
+		return err
+	}
+	look := "leafward cert get " + quoted(cert.Name) + r.where.flags()
+	switch status := leafward.JobStatus(ended.Status); {
+	case status == leafward.JobCompleted:
+		r.say(good, look, "%s: the %s is complete%s", cert.Name, work, until(&cert))
+	case status == leafward.JobFailed, status == leafward.JobCancelled:
+		why := r.names().text(ctx, first(ended.LastError, cert.LastError, "it was cancelled"))
+		return failed(codeFailed, "mend the cause; `leafward job get "+job+r.where.flags()+"` shows each step; it is tried again by itself, or at once with `leafward cert renew "+quoted(cert.Name)+r.where.flags()+"`",
+			"the %s of %s failed: %s", work, cert.Name, why)
+	case status == leafward.JobAwaitingCSR && len(cert.TargetIDs) == 0:
+		r.say(wait, fmt.Sprintf("leafward issue %s%s%s, which makes a key and sends its CSR", quoted(namesOf(&cert)...), r.asNamed(&cert), r.where.flags()),
+			"%s waits for a CSR", cert.Name)
+	default:
+		r.say(wait, look, "%s: the %s goes on by itself", cert.Name, work)
+	}
+	return nil
+}
+
+// asNamed is the flag that names a record whose name is not what its names say.
+func (r *run) asNamed(c *api.Certificate) string {
+	if c.Name == c.CommonName {
+		return ""
+	}
+	return " --name " + quoted(c.Name)
+}
