@@ -187,6 +187,12 @@ type Heartbeat struct {
 	Clock        Opt[time.Time] `json:"clock,omitzero" doc:"What the host's clock shows"`
 }
 
+// Beat answers a heartbeat. The checkpoint is for the agent to keep: a log that was rewritten afterwards does not fit it.
+type Beat struct {
+	Status     string `json:"status"`
+	Checkpoint string `json:"checkpoint,omitempty" doc:"Newest signed checkpoint of the audit log (C2SP tlog-checkpoint); absent before the first"`
+}
+
 // HeartbeatInput is the input of agentHeartbeat.
 type HeartbeatInput struct {
 	ID   string `path:"id" maxLength:"128" doc:"Id of the agent"`
@@ -315,7 +321,7 @@ var (
 	ListRetiredAgents      = list[ListRetiredAgentsInput, Agent](agentsPath+"/retired", "listRetiredAgents", "Agents", "List retired agents")
 	GetAgent               = get[AgentID, Agent](agentsPath+"/{id}", "getAgent", "Agents", "Get an agent")
 	RetireAgent            = Operation[RetireAgentInput, RetireAgentResponse]{Info{Method: http.MethodDelete, Path: agentsPath + "/{id}", ID: "retireAgent", Tag: "Agents", Summary: "Retire an agent", Status: 200, Role: leafward.RoleAdmin, Errors: []int{405, 409}}}
-	AgentHeartbeat         = lax(post[HeartbeatInput, Status](agentsPath+"/{id}/heartbeat", "agentHeartbeat", "Agents", "Say that the agent lives", 200, leafward.RoleAgent, 410))
+	AgentHeartbeat         = lax(post[HeartbeatInput, Beat](agentsPath+"/{id}/heartbeat", "agentHeartbeat", "Agents", "Say that the agent lives", 200, leafward.RoleAgent, 410))
 	AgentGetWork           = Operation[WorkInput, Work]{Info{Method: http.MethodGet, Path: agentsPath + "/{id}/work", ID: "agentGetWork", Tag: "Agents", Summary: "Get what the agent may take up now", Status: 200, Role: leafward.RoleAgent, Errors: []int{410}}}
 	AgentSubmitCSR         = lax(post[CSRInput, Status](agentsPath+"/{id}/csr", "agentSubmitCSR", "Agents", "Send a CSR and wait until it is signed: csr_signed, or csr_accepted when that takes longer", 202, leafward.RoleAgent, 409, 410))
 	AgentPickupCertificate = Operation[PickupInput, Pickup]{Info{Method: http.MethodGet, Path: agentsPath + "/{id}/certificates/{cert_id}", ID: "agentPickupCertificate", Tag: "Agents", Summary: "Fetch a signed certificate to install it", Status: 200, Role: leafward.RoleAgent, Errors: []int{409, 410}}}

@@ -27,7 +27,7 @@ import (
 //	agent join|run|stop|kill      an agent of ours on this host
 //	api METHOD PATH STATUS [FILE] call the API; variables in FILE are filled in, the answer is stdout
 //	eventually PATH REGEXP        GET until the answer, which is stdout, matches
-//	set NAME REGEXP               take the group out of stdout into a variable
+//	set NAME REGEXP [stderr]      take the group out of stdout, or stderr, into a variable
 //	await [-within 2s] ACTION [RESOURCE]  wait for an event in the ledger; -within counts from the last answer of api
 //	fetch URL FILE                GET without TLS
 //	fingerprint NAME FILE         the SHA-256 of the certificate in FILE into a variable
@@ -254,9 +254,13 @@ func (s *story) fetchCmd(t *teller, args []string) {
 }
 
 func (s *story) setCmd(t *teller, args []string) {
-	found := regexp.MustCompile(args[1]).FindStringSubmatch(t.ts.ReadFile("stdout"))
+	from := "stdout"
+	if len(args) > 2 {
+		from = args[2]
+	}
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(t.ts.ReadFile(from))
 	if len(found) != 2 {
-		t.Fatalf("stdout does not have one group %s", args[1])
+		t.Fatalf("%s does not have one group %s", from, args[1])
 	}
 	t.ts.Setenv(args[0], found[1])
 }

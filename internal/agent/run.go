@@ -216,9 +216,9 @@ func (a *Agent) handOut(ctx, work context.Context, items []item) (started int) {
 
 // beats says until the context ends that the agent lives.
 func (a *Agent) beats(ctx context.Context, stop context.CancelCauseFunc) {
-	trouble := a.newTrouble("the server does not hear this agent")
+	trouble, log := a.newTrouble("the server does not hear this agent"), a.newWitness()
 	for ctx.Err() == nil {
-		err := a.link.heartbeat(ctx, hostFacts(ctx, a.Server, a.version))
+		checkpoint, err := a.link.heartbeat(ctx, hostFacts(ctx, a.Server, a.version))
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -230,6 +230,7 @@ func (a *Agent) beats(ctx context.Context, stop context.CancelCauseFunc) {
 			continue
 		}
 		trouble.over(ctx)
+		log.hear(ctx, checkpoint)
 		rest(ctx, spread(a.pace.Heartbeat))
 	}
 }

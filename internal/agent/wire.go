@@ -55,13 +55,14 @@ func given(text string) (o api.Opt[string]) {
 	return o
 }
 
-func (l *link) heartbeat(ctx context.Context, f facts) error {
+// heartbeat says that the agent lives, and returns the newest checkpoint of the server's audit log, "" before the first.
+func (l *link) heartbeat(ctx context.Context, f facts) (checkpoint string, err error) {
 	body := &api.Heartbeat{
 		Hostname: given(f.Hostname), OS: given(f.OS), Architecture: given(f.Architecture), IPAddress: given(f.IPAddress), Version: given(f.Version),
 		Protocol: api.Some(leafward.AgentProtocol), Clock: api.Some(time.Now().UTC()),
 	}
-	_, err := call(ctx, l.client, api.AgentHeartbeat, api.HeartbeatInput{ID: l.id, Body: body}, callTime)
-	return err
+	out, err := call(ctx, l.client, api.AgentHeartbeat, api.HeartbeatInput{ID: l.id, Body: body}, callTime)
+	return out.Checkpoint, err
 }
 
 // work is what there is to do; while there is nothing, the server may hold back its answer.

@@ -122,10 +122,35 @@ func Verify(r io.Reader) (Report, error) {
 	return v.report, err
 }
 
+// VerifyAgainst is Verify for the export of a whole log that must also begin with the records that a checkpoint was signed
+// for (OpenCheckpoint), so that one who rewrote all of it is found out.
+func VerifyAgainst(r io.Reader, size int64, root Hash) (Report, error) {
+	v := verifier{lines: newLines(r), signed: &signed{size: size, root: root}}
+	err := v.run()
+	return v.report, err
+}
+
 type verifier struct {
 	lines  lines
 	line   int64
 	report Report
+	signed *signed // nil without a checkpoint
+}
+
+// signed is what a checkpoint says, and the tree so far.
+type signed struct {
+	size int64
+	root Hash
+	tree Frontier
+}
+
+// add takes the next record; it is false when the checkpoint was signed for others.
+func (s *signed) add(leaf Hash) bool {
+	if s == nil || s.tree.Size() >= s.size {
+		return true
+	}
+	s.tree.Add(leaf)
+	return s.tree.Size() < s.size || s.tree.Root() == s.root
 }
 
 func (v *verifier) run() error {
@@ -150,6 +175,9 @@ func (v *verifier) run() error {
 		if err != nil {
 			return v.fault(err.Error())
 		}
+		if !v.signed.add(record.Leaf) {
+			return v.fault("the records up to here are not those that the checkpoint was signed for")
+		}
 		v.report.Records++
 		v.report.Last, v.report.Head = record.Seq, record.Chain
 	}
@@ -171,6 +199,9 @@ func (v *verifier) header() error {
 		return v.fault(err.Error())
 	}
 	v.report = Report{Header: h, Last: h.First - 1, Head: h.Previous}
+	if v.signed != nil && h.First != 1 {
+		return v.fault("a checkpoint is compared with the whole log, and this export begins later")
+	}
 	return nil
 }
 
@@ -185,6 +216,9 @@ func (v *verifier) trailer(line []byte) error {
 	}
 	if t.Head != v.report.Head {
 		return v.fault("the trailer names another last chain hash than the file has")
+	}
+	if v.signed != nil && v.report.Last < v.signed.size {
+		return v.fault(fmt.Sprintf("the checkpoint was signed for %d records: the end of the log was cut off", v.signed.size))
 	}
 	if _, err := v.lines.next(); err == nil || errors.Is(err, errLongLine) || errors.Is(err, errTornLine) {
 		v.line++

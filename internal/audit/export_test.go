@@ -66,6 +66,51 @@ func TestLeafAndChainHashesAreThoseOfTheirDefinitions(t *testing.T) {
 	}
 }
 
+func TestAnExportIsHeldAgainstACheckpoint(t *testing.T) {
+	records := chainOf(20)
+	var tree Frontier
+	roots := []Hash{tree.Root()}
+	for _, r := range records {
+		tree.Add(r.Leaf)
+		roots = append(roots, tree.Root())
+	}
+	whole := export(t, records)
+	for size := range roots {
+		if report, err := VerifyAgainst(bytes.NewReader(whole), int64(size), roots[size]); err != nil || report.Records != 20 {
+			t.Errorf("against its own checkpoint of %d: %+v, %v", size, report, err)
+		}
+	}
+	// Somebody changes the eighth event and makes everything behind it fit.
+	forged := slices.Clone(records)
+	forged[7] = NewRecord(8, records[6].Chain, []byte(`{"id":"ev-forged"}`))
+	for i := 8; i < len(forged); i++ {
+		forged[i] = NewRecord(int64(i+1), forged[i-1].Chain, records[i].Event)
+	}
+	if _, err := Verify(bytes.NewReader(export(t, forged))); err != nil {
+		t.Fatalf("the forgery should be consistent in itself: %v", err)
+	}
+	for name, c := range map[string]struct {
+		export []byte
+		size   int64
+		root   Hash
+		fault  string
+		seq    int64
+	}{
+		"rewritten before the checkpoint": {export(t, forged), 12, roots[12], "not those that the checkpoint", 12},
+		"cut off before the checkpoint":   {export(t, records[:5]), 12, roots[12], "cut off", 6},
+		"another log's checkpoint":        {whole, 20, roots[19], "not those that the checkpoint", 20},
+	} {
+		_, err := VerifyAgainst(bytes.NewReader(c.export), c.size, c.root)
+		fault, ok := errors.AsType[*Fault](err)
+		if !ok || fault.Seq != c.seq || !strings.Contains(fault.Problem, c.fault) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := VerifyAgainst(bytes.NewReader(export(t, forged)), 7, roots[7]); err != nil {
+		t.Errorf("what was changed behind the checkpoint is not for it to tell: %v", err)
+	}
+}
+
 func TestAnExportVerifies(t *testing.T) {
 	for _, n := range []int{0, 1, 50} {
 		records := chainOf(n)

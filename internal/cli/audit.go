@@ -12,8 +12,9 @@ import (
 )
 
 type auditCommands struct {
-	Export auditExport `cmd:"" help:"Write the whole log as JSON lines that can be verified without a server."`
-	Verify auditVerify `cmd:"" help:"Look for edits, deletions, insertions and moves in an export. Needs no server."`
+	Export     auditExport     `cmd:"" help:"Write the whole log as JSON lines that can be verified without a server."`
+	Verify     auditVerify     `cmd:"" help:"Look for edits, deletions, insertions and moves in an export. Needs no server."`
+	Checkpoint auditCheckpoint `cmd:"" help:"Show the newest signed statement of what stands in the log, to be kept elsewhere."`
 }
 
 type auditExport struct {
@@ -94,12 +95,18 @@ func exportOf(file string, report audit.Report) exported {
 }
 
 type auditVerify struct {
-	File string `arg:"" help:"File that audit export wrote; - for standard input."`
-	JSON bool   `name:"json" help:"Answer and fail in JSON."`
+	File       string `arg:"" help:"File that audit export wrote; - for standard input."`
+	Checkpoint string `placeholder:"FILE" help:"Also hold it against a checkpoint that was kept elsewhere: the file checkpoint of an agent, or what audit checkpoint printed."`
+	LogKey     string `placeholder:"KEY" help:"Public key of the log, which audit checkpoint tells; goes with --checkpoint."`
+	JSON       bool   `name:"json" help:"Answer and fail in JSON."`
 }
 
 func (c *auditVerify) Run(s *Session) error {
 	r := &run{Session: s, JSON: c.JSON}
+	verify, err := c.judge()
+	if err != nil {
+		return err
+	}
 	in := s.In
 	if c.File != "-" {
 		file, err := os.Open(c.File)
@@ -109,14 +116,68 @@ func (c *auditVerify) Run(s *Session) error {
 		defer file.Close()
 		in = file
 	}
-	report, err := audit.Verify(in)
+	report, err := verify(in)
 	if err != nil {
 		return broken(err, fmt.Sprintf("%s before it are unbroken; fetch a fresh export from the server and compare", count(report.Records, "event")))
 	}
 	return r.answer(exportOf(c.File, report), func() {
 		fmt.Fprintf(r.Out, "%s %s, %d to %d, in one unbroken chain\n", r.mark(good), count(report.Records, "event"), report.Header.First, report.Last)
 		fmt.Fprintf(r.Out, "  head  %s\n", report.Head)
-		r.next("compare the head with one that was noted elsewhere: who can rewrite the whole file can make it consistent")
+		if c.Checkpoint == "" {
+			r.next("hold it against a checkpoint that is kept elsewhere (--checkpoint, --log-key): who can rewrite the whole file can make it consistent")
+			return
+		}
+		r.next("keep a newer checkpoint: leafward audit checkpoint")
+	})
+}
+
+// judge is how an export is verified: alone, or against a checkpoint.
+func (c *auditVerify) judge() (func(io.Reader) (audit.Report, error), error) {
+	if (c.Checkpoint == "") != (c.LogKey == "") {
+		return nil, failed(codeUsage, "give both, as `leafward audit checkpoint` told them", "--checkpoint and --log-key go together")
+	}
+	if c.Checkpoint == "" {
+		return audit.Verify, nil
+	}
+	text, err := os.ReadFile(c.Checkpoint)
+	if err != nil {
+		return nil, failed(codeFile, "name a file with a checkpoint", "%s cannot be read: %v", c.Checkpoint, cause(err))
+	}
+	size, root, err := audit.OpenCheckpoint(string(text), c.LogKey)
+	if err != nil {
+		return nil, failed(codeAudit, "use the checkpoint and the key of the same server", "%s proves nothing: %v", c.Checkpoint, err)
+	}
+	return func(in io.Reader) (audit.Report, error) { return audit.VerifyAgainst(in, size, root) }, nil
+}
+
+type auditCheckpoint struct {
+	asking
+	Out string `placeholder:"FILE" help:"File to write it to; standard output unless given."`
+}
+
+// Run prints the note alone on standard output, and what it is beside it.
+func (c *auditCheckpoint) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	last, err := api.GetCheckpoint.Call(ctx, r.Client, api.Nothing{})
+	if err != nil {
+		return err
+	}
+	if last.Checkpoint == "" {
+		return failed(codeAudit, "ask again in a minute", "the server has signed no checkpoint yet")
+	}
+	if c.Out != "" {
+		if err := os.WriteFile(c.Out, []byte(last.Checkpoint), 0o600); err != nil {
+			return cannotWrite(c.Out, err)
+		}
+	}
+	return r.answer(last, func() {
+		if c.Out == "" {
+			fmt.Fprint(r.Out, last.Checkpoint)
+		}
+		r.say(good, "leafward audit verify EXPORT --checkpoint FILE --log-key "+last.PublicKey, "%s are signed for; keep this, and the key, where nobody changes them together with the server", count(last.Size, "event"))
 	})
 }
 

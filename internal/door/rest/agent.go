@@ -96,13 +96,17 @@ func (s *server) invitations(r *router) {
 }
 
 func (s *server) agentWork(r *router) {
-	bind(r, api.AgentHeartbeat, func(ctx context.Context, in api.HeartbeatInput) (api.Status, error) {
+	bind(r, api.AgentHeartbeat, func(ctx context.Context, in api.HeartbeatInput) (out api.Beat, err error) {
 		var b api.Heartbeat
 		if in.Body != nil {
 			b = *in.Body
 		}
 		facts := fleet.Facts{Hostname: b.Hostname.Value, OS: b.OS.Value, Architecture: b.Architecture.Value, IPAddress: b.IPAddress.Value, Version: b.Version.Value, Protocol: b.Protocol.Value}
-		return api.Status{Status: "heartbeat_recorded"}, s.Fleet.Heartbeat(ctx, in.ID, facts, b.Clock.Value)
+		if err := s.Fleet.Heartbeat(ctx, in.ID, facts, b.Clock.Value); err != nil {
+			return out, err
+		}
+		last, err := s.checkpoint(ctx, api.Nothing{})
+		return api.Beat{Status: "heartbeat_recorded", Checkpoint: last.Checkpoint}, err
 	})
 	bind(r, api.AgentGetWork, func(ctx context.Context, in api.WorkInput) (api.Work, error) {
 		items, err := s.Fleet.Work(ctx, in.ID, time.Duration(in.Wait)*time.Second)

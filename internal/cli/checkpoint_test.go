@@ -1,0 +1,59 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/leafward/leafward/internal/audit"
+)
+
+// signed is a checkpoint over as many events as export writes, in a file, and the key that verifies it.
+func signed(t *testing.T, n int) (file, key string) {
+	t.Helper()
+	private, public, err := audit.NewCheckpointKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree audit.Frontier
+	for i := range n {
+		tree.Add(audit.Leaf([]byte(`{"action":"team.created","id":"ev-` + string(rune('a'+i)) + `"}`)))
+	}
+	text, err := audit.SignCheckpoint(&tree, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return put(t, []byte(text)), public
+}
+
+func put(t *testing.T, content []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestVerifyHoldsAnExportAgainstACheckpointKeptElsewhere(t *testing.T) {
+	checkpoint, key := signed(t, 3)
+	_, other := signed(t, 3)
+	whole, short := put(t, export(t, 5)), put(t, export(t, 2))
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"it fits":             {[]string{whole, "--checkpoint", checkpoint, "--log-key", key}, 0, "5 events, 1 to 5"},
+		"cut off":             {[]string{short, "--checkpoint", checkpoint, "--log-key", key}, 1, "the end of the log was cut off"},
+		"another log's key":   {[]string{whole, "--checkpoint", checkpoint, "--log-key", other}, 1, "proves nothing"},
+		"no checkpoint":       {[]string{whole, "--checkpoint", whole, "--log-key", key}, 1, "proves nothing"},
+		"no such checkpoint":  {[]string{whole, "--checkpoint", "/no/such/file", "--log-key", key}, 1, "/no/such/file"},
+		"a key without one":   {[]string{whole, "--log-key", key}, 2, "go together"},
+		"one without its key": {[]string{whole, "--checkpoint", checkpoint}, 2, "go together"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			typed(t, nil, append([]string{"audit", "verify"}, c.args...)...).has(t, c.code, c.want)
+		})
+	}
+}
