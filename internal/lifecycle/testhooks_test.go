@@ -1,0 +1,186 @@
+//go:build testhooks
+
+package lifecycle_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/hook"
+	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/store"
+	"github.com/leafward/leafward/internal/store/storetest"
+)
+
+// eachClock runs the test on both engines with a clock that it can move.
+func eachClock(t *testing.T, test func(*testing.T, *world, *hook.Clock)) {
+	t.Helper()
+	for name, open := range map[string]func(testing.TB, *hook.Clock) *store.DB{"sqlite": storetest.SQLite, "postgres": storetest.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			clock := hook.NewClock(time.Time{})
+			test(t, start(t, open(t, clock)), clock)
+		})
+	}
+}
+
+// pass moves the clock on and runs the schedules of a day.
+func (w *world) pass(t *testing.T, clock *hook.Clock, d time.Duration) {
+	t.Helper()
+	clock.Advance(d)
+	check(t, w.orders.Sweep(w.ctx))
+	check(t, w.orders.Note(w.ctx))
+}
+
+func TestACertificateIsRenewedAtItsMomentAndOnce(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		first := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+		left := first.RenewAt.Sub(clock.Now())
+		if day := first.RenewAt.Sub(first.Version.NotBefore).Hours() / 24; day < 58.9 || day > 60 {
+			t.Fatalf("it is renewed on day %.2f", day)
+		}
+		w.pass(t, clock, left-time.Minute)
+		if now := w.settled(t, first.ID); now.Version.ID != first.Version.ID || now.Status != leafward.StatusActive {
+			t.Fatalf("it was renewed early: %s", now.Status)
+		}
+		w.pass(t, clock, 2*time.Minute)
+		second := w.until(t, first.ID, func(s lifecycle.Shown) bool { return s.OpenJob == "" && s.Version.ID != first.Version.ID })
+		w.pass(t, clock, 0)
+		last := w.settled(t, first.ID)
+		if last.Version.ID != second.Version.ID || !last.RenewAt.After(first.RenewAt.Add(50*24*time.Hour)) || count(w.events(t, first.ID), leafward.CertificateRenewed) != 1 {
+			t.Errorf("renewed: %v; again at %v", w.events(t, first.ID), last.RenewAt)
+		}
+	})
+}
+
+func TestAWarningIsRecordedOnceForEachThresholdAndVersion(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		settings := lifecycle.NewSettings(w.db, lifecycle.Replan)
+		_, err := settings.CreateRenewalPolicy(w.ctx, func(p *leafward.RenewalPolicy) error {
+			p.ID, p.Name, p.AutoRenew, p.Thresholds = "rp-off", "off", false, []int{20, 5}
+			return nil
+		})
+		check(t, err)
+		first := w.issued(t, of("a.example.com", serverKey, func(c *leafward.Certificate) { c.Policy = "rp-off" }), lifecycle.Asked{})
+		warned := func(expiring, expired int) {
+			t.Helper()
+			events := w.events(t, first.ID)
+			if count(events, leafward.CertificateExpiring) != expiring || count(events, leafward.CertificateExpired) != expired {
+				t.Errorf("recorded: %v; want %d warnings and %d ends", events, expiring, expired)
+			}
+		}
+		const day = 24 * time.Hour
+		w.pass(t, clock, 69*day)
+		warned(0, 0)
+		w.pass(t, clock, 2*day) // 19 days are left
+		w.pass(t, clock, 0)
+		warned(1, 0)
+		w.pass(t, clock, 15*day)
+		warned(2, 0)
+		if now := w.settled(t, first.ID); now.Version.ID != first.Version.ID || now.Status != leafward.StatusExpiring {
+			t.Errorf("without auto_renew it is %s", now.Status)
+		}
+		w.pass(t, clock, 5*day)
+		w.pass(t, clock, day)
+		warned(2, 1)
+		now, err := w.Get(w.ctx, first.ID)
+		check(t, err)
+		if now.Status != leafward.StatusExpired {
+			t.Errorf("it is %s", now.Status)
+		}
+		b := w.bulk(t, leafward.BatchRenew, leafward.Selector{Certificates: []string{first.ID}}, leafward.Change{})
+		is(t, b, 0, 1, 0) // bulk renewal leaves out what has expired
+		w.renewed(t, now)
+		w.pass(t, clock, 71*day)
+		warned(3, 1)
+	})
+}
+
+func TestAFailedRenewalIsTriedAgainAfterItsWait(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		w.hosts(t, "a")
+		first := w.served(t, "a.example.com", "a")
+		w.pass(t, clock, first.RenewAt.Sub(clock.Now())+time.Minute)
+		w.fail(t, w.open(t, first.ID, leafward.OrderJob)[0], "no key")
+		failed := w.settled(t, first.ID)
+		wait := failed.RenewAt.Sub(failed.FailedAt)
+		if failed.Status != leafward.StatusFailed || wait != 24*time.Hour || failed.Tries != 1 {
+			t.Fatalf("it is %s and waits %v", failed.Status, wait)
+		}
+		w.pass(t, clock, wait-time.Hour)
+		if now := w.settled(t, first.ID); now.Status != leafward.StatusFailed {
+			t.Fatalf("it did not wait: %s", now.Status)
+		}
+		w.pass(t, clock, 2*time.Hour)
+		if now, err := w.Get(w.ctx, first.ID); err != nil || now.Status != leafward.StatusInProgress {
+			t.Fatalf("nothing was begun: %s %v", now.Status, err)
+		}
+		w.bringTo(t, first.ID, "a.example.com", "a")
+		if last := w.settled(t, first.ID); last.Status != leafward.StatusActive || last.Tries != 0 || last.Version.ID == first.Version.ID {
+			t.Errorf("it is %s after %d tries", last.Status, last.Tries)
+		}
+	})
+}
+
+func TestAnOrderThatNobodyServesEndsWithWhatIsInUse(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		w.hosts(t, "a")
+		first := w.served(t, "a.example.com", "a")
+		w.pass(t, clock, first.RenewAt.Sub(clock.Now())+time.Minute)
+		orders := w.open(t, first.ID, leafward.OrderJob)
+		if len(orders) != 1 || orders[0].Status != leafward.JobAwaitingCSR || orders[0].Attempt != 0 || orders[0].WaitingFor != "the agent ag-a" {
+			t.Fatalf("%v", w.jobs(t, first.ID))
+		}
+		if d := orders[0].Deadline; d.After(first.ExpiresAt) || d.Before(clock.Now().Add(24*time.Hour)) {
+			t.Errorf("it waits until %v, and what is in use ends %v", d, first.ExpiresAt)
+		}
+	})
+}
+
+func TestAServersKeyIsRepeatedForTenMinutes(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		shown := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+		key, err := w.FirstKey(w.ctx, &shown, false)
+		check(t, err)
+		clock.Advance(9 * time.Minute)
+		again, err := w.FirstKey(w.ctx, &shown, true)
+		check(t, err)
+		if key == nil || string(again.Reveal()) != string(key.Reveal()) {
+			t.Error("a repeated request does not get the key")
+		}
+		clock.Advance(2 * time.Minute)
+		late, err := w.FirstKey(w.ctx, &shown, true)
+		check(t, err)
+		if late != nil {
+			t.Error("after eleven minutes the key is still handed out")
+		}
+	})
+}
+
+func TestARepeatedRequestIsKnownForADay(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		replayed := new(bool)
+		once := lifecycle.Once{Operation: "createCertificate", Key: "k", Body: []byte("one"), Replayed: replayed}
+		create := func() (lifecycle.Shown, error) {
+			*replayed = false
+			return w.Create(w.ctx, of("a.example.com", serverKey, func(c *leafward.Certificate) { c.Name = clock.Now().Format(time.RFC3339Nano) }), lifecycle.Asked{}, once)
+		}
+		first, err := create()
+		check(t, err)
+		clock.Advance(23 * time.Hour)
+		second, err := create()
+		check(t, err)
+		if !*replayed || second.ID != first.ID {
+			t.Error("the repetition made another certificate")
+		}
+		once.Body = []byte("two")
+		_, err = create()
+		refused(t, err, leafward.Conflict)
+		clock.Advance(2 * time.Hour)
+		third, err := create()
+		check(t, err)
+		if *replayed || third.ID == first.ID {
+			t.Error("a key of yesterday is not free")
+		}
+	})
+}
