@@ -30,10 +30,23 @@ type stranger struct {
 const strangerName, strangerIP = "web.example.com", "127.0.0.1"
 
 // newStranger registers one by an administrator's call and gives it a certificate to deploy.
-func newStranger(t *testing.T, s *server) *stranger {
+func newStranger(t *testing.T, s *server, name string) *stranger {
+	t.Helper()
+	x := register(t, s, name)
+	beat := x.api.expect(t, 200, "POST", x.path("heartbeat"), object{"architecture": "amd64", "hostname": "web1", "ip_address": "192.0.2.7", "os": "linux", "version": "9.9", "uptime": 5})
+	if text(beat, "status") != "heartbeat_recorded" {
+		t.Errorf("the heartbeat is answered with %v", beat)
+	}
+	made := s.admin.expect(t, 201, "POST", "/api/v1/certificates", object{"name": name, "common_name": strangerName, "sans": []string{strangerName, strangerIP}, "target_ids": []string{x.target}})
+	x.cert = text(made, "id")
+	return x
+}
+
+// register makes one with a target on its host.
+func register(t *testing.T, s *server, name string) *stranger {
 	t.Helper()
 	installed(t, "openssl")
-	made := s.admin.expect(t, 201, "POST", "/api/v1/agents", object{"name": "stranger", "hostname": "web1"})
+	made := s.admin.expect(t, 201, "POST", "/api/v1/agents", object{"name": name, "hostname": name + "1"})
 	x := &stranger{server: s, id: text(made, "id"), api: s.admin.as(text(made, "api_key")), dir: t.TempDir()}
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,14 +57,27 @@ func newStranger(t *testing.T, s *server) *stranger {
 	_, port, _ := net.SplitHostPort(web.Addr().String())
 	number, _ := strconv.Atoi(port)
 	config := object{"cert_path": "/etc/nginx/web.pem", "key_path": "/etc/nginx/web.key", "address": "127.0.0.1", "port": number, "hostname": strangerName}
-	x.target = text(s.admin.expect(t, 201, "POST", "/api/v1/targets", object{"name": "web", "type": "NGINX", "agent_id": x.id, "config": config}), "id")
-	beat := x.api.expect(t, 200, "POST", x.path("heartbeat"), object{"architecture": "amd64", "hostname": "web1", "ip_address": "192.0.2.7", "os": "linux", "version": "9.9", "uptime": 5})
-	if text(beat, "status") != "heartbeat_recorded" {
-		t.Errorf("the heartbeat is answered with %v", beat)
-	}
-	made = s.admin.expect(t, 201, "POST", "/api/v1/certificates", object{"name": "web", "common_name": strangerName, "sans": []string{strangerName, strangerIP}, "target_ids": []string{x.target}})
-	x.cert = text(made, "id")
+	x.target = text(s.admin.expect(t, 201, "POST", "/api/v1/targets", object{"name": name, "type": "NGINX", "agent_id": x.id, "config": config}), "id")
 	return x
+}
+
+// beside registers another host that shall serve the same certificate.
+func (x *stranger) beside(t *testing.T, name string) *stranger {
+	t.Helper()
+	y := register(t, x.server, name)
+	y.cert = x.cert
+	x.bind(t, x, y)
+	return y
+}
+
+// bind makes the hosts those on which the certificate is.
+func (x *stranger) bind(t *testing.T, hosts ...*stranger) {
+	t.Helper()
+	ids := make([]string, len(hosts))
+	for i, h := range hosts {
+		ids[i] = h.target
+	}
+	x.server.admin.expect(t, 200, "PUT", "/api/v1/certificates/"+x.cert, object{"target_ids": ids})
 }
 
 func (x *stranger) path(rest string) string { return "/api/v1/agents/" + x.id + "/" + rest }
@@ -136,14 +162,20 @@ func (x *stranger) status(t testing.TB, job, status string) object {
 	return x.api.expect(t, 200, "POST", x.path("jobs/"+job+"/status"), object{"status": status})
 }
 
+// verify says that it saw what it deployed.
+func (x *stranger) verify(t testing.TB, job, print string) object {
+	t.Helper()
+	return x.api.expect(t, 200, "POST", "/api/v1/jobs/"+job+"/verify", object{
+		"target_id": x.target, "expected_fingerprint": print, "actual_fingerprint": print, "verified": true, "error": "", "tool": "another",
+	})
+}
+
 func TestAnAgentOfAnotherMakeProvesByItsOwnLook(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
-		x := newStranger(t, serve(t, dsn))
+		x := newStranger(t, serve(t, dsn), "web")
 		x.order(t)
 		job, print := x.deploy(t)
-		said := x.api.expect(t, 200, "POST", "/api/v1/jobs/"+job+"/verify", object{
-			"target_id": x.target, "expected_fingerprint": print, "actual_fingerprint": print, "verified": true, "error": "", "tool": "another",
-		})
+		said := x.verify(t, job, print)
 		if text(said, "job_id") != job || text(said, "verified") != "true" || text(said, "verified_at") == "" {
 			t.Errorf("its look is answered with %v", said)
 		}
@@ -162,7 +194,7 @@ func TestAnAgentOfAnotherMakeProvesByItsOwnLook(t *testing.T) {
 
 func TestTheServerLooksWhenAnAgentOfAnotherMakeSaysNothing(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
-		x := newStranger(t, serve(t, dsn, "--probe-allow", "127.0.0.0/8"))
+		x := newStranger(t, serve(t, dsn, "--probe-allow", "127.0.0.0/8"), "web")
 		x.order(t)
 		job, print := x.deploy(t)
 		x.server.advance(t, 5*time.Minute+time.Second)
@@ -177,7 +209,7 @@ func TestTheServerLooksWhenAnAgentOfAnotherMakeSaysNothing(t *testing.T) {
 func TestAnAgentOfAnotherMakeMayOnlyDoItsOwnWork(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
 		s := serve(t, dsn)
-		x := newStranger(t, s)
+		x := newStranger(t, s, "web")
 		other := s.admin.as(text(s.admin.expect(t, 201, "POST", "/api/v1/agents", object{"name": "other"}), "api_key"))
 		order := x.work(t)
 		for _, c := range []struct {

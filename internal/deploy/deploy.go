@@ -46,9 +46,18 @@ func New(db *store.DB, plugins []target.Plugin, dial Dial) *Prover {
 // Kinds are the kinds of jobs that package deploy understands.
 func (p *Prover) Kinds() []job.Kind {
 	return []job.Kind{
-		{Name: leafward.DeployJob, Settled: p.deploySettled},
-		{Name: leafward.ProveJob, Work: p.work, Timeout: proveTime, Settled: p.proveSettled},
+		{Name: leafward.DeployJob, Settled: p.deploySettled, Moot: unbound},
+		{Name: leafward.ProveJob, Work: p.work, Timeout: proveTime, Settled: p.proveSettled, Moot: unbound},
 	}
+}
+
+// unbound tells whether the certificate was taken off the target that a deployment or proof was for.
+func unbound(v *store.View, j *leafward.Job) (bool, error) {
+	_, err := v.Installation(j.Installation)
+	if leafward.KindOf(err) == leafward.NotFound {
+		return true, nil
+	}
+	return false, err
 }
 
 // place is an installation with what it connects.

@@ -78,11 +78,28 @@ func blocked(id string, d store.Dependencies) error {
 	return e
 }
 
-// cascade takes everything off an agent: open jobs, then certificates at its targets, then the targets.
+// cascade takes everything off an agent: certificates off its targets, the targets off the air, and then what is open for
+// either, so that roots in which other agents have a part are judged by what remains.
 func (s *Service) cascade(tx *store.Tx, agent string) error {
 	open, err := tx.OpenJobsOfAgent(agent)
 	if err != nil {
 		return err
+	}
+	targets, err := tx.TargetsOfAgent(agent)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		proofs, err := unbind(tx, &t)
+		if err != nil {
+			return err
+		}
+		open = append(open, proofs...)
+		if t.Enabled {
+			t.Enabled = false
+			tx.PutTarget(&t)
+			tx.Record(leafward.TargetUpdated, t.ID, t.Team, leafward.Details{"changed": []string{"enabled"}, "agent": agent})
+		}
 	}
 	for _, j := range open {
 		now, _, err := tx.JobOfAny(j.ID) // what ended another may have ended this one
@@ -95,28 +112,29 @@ func (s *Service) cascade(tx *store.Tx, agent string) error {
 			}
 		}
 	}
-	targets, err := tx.TargetsOfAgent(agent)
-	if err != nil {
-		return err
-	}
-	for _, t := range targets {
-		bound, err := tx.InstallationsAt(t.ID)
-		if err != nil {
-			return err
-		}
-		for _, i := range bound {
-			c, _, err := tx.CertificateOfAny(i.Certificate)
-			if err != nil {
-				return err
-			}
-			tx.RemoveInstallation(&i)
-			tx.Record(leafward.CertificateUpdated, i.Certificate, c.Team, leafward.Details{"unbound": t.ID, "agent": agent})
-		}
-		if t.Enabled {
-			t.Enabled = false
-			tx.PutTarget(&t)
-			tx.Record(leafward.TargetUpdated, t.ID, t.Team, leafward.Details{"changed": []string{"enabled"}, "agent": agent})
-		}
-	}
 	return tx.Err()
+}
+
+// unbind takes all certificates off a target, and returns the proofs that are open for it.
+func unbind(tx *store.Tx, t *leafward.Target) (proofs []leafward.Job, err error) {
+	bound, err := tx.InstallationsAt(t.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range bound {
+		proof, found, err := tx.OpenJob(leafward.ProveJob, i.ID)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			proofs = append(proofs, proof)
+		}
+		c, _, err := tx.CertificateOfAny(i.Certificate)
+		if err != nil {
+			return nil, err
+		}
+		tx.RemoveInstallation(&i)
+		tx.Record(leafward.CertificateUpdated, i.Certificate, c.Team, leafward.Details{"unbound": t.ID, "agent": t.Agent})
+	}
+	return proofs, tx.Err()
 }

@@ -48,6 +48,10 @@ type Kind struct {
 	// Settled, which may be nil, runs in the very transaction in which a job of this kind became Completed, Failed or
 	// Cancelled, before the job above it is computed: what it enqueues below the same parent keeps the parent open.
 	Settled func(tx *store.Tx, j *leafward.Job) error
+
+	// Moot, which may be nil, tells whether what a part of a root was for is gone, such as the installation of a
+	// deployment. The root is then judged by its other parts, however this one ended.
+	Moot func(v *store.View, j *leafward.Job) (bool, error)
 }
 
 // Config says what an engine works on.

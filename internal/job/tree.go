@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/store"
@@ -19,7 +20,11 @@ func (e *Engine) settle(tx *store.Tx, parent string) error {
 		return err
 	}
 	display(root, children)
-	if status, reason := verdict(children, by); status != "" {
+	if len(children) > 0 && !slices.ContainsFunc(children, func(c leafward.Job) bool { return c.Status.Open() }) {
+		status, reason, err := e.verdict(tx, children, by)
+		if err != nil {
+			return err
+		}
 		return e.end(tx, root, status, reason)
 	}
 	tx.PutJob(root)
@@ -50,30 +55,47 @@ func family(tx *store.Tx, parent string) (*leafward.Job, []leafward.Job, error) 
 	return &root, children, err
 }
 
-// verdict is what children that have all ended make of their root, "" while one is open or there is none.
-func verdict(children []leafward.Job, cancelledBy string) (status leafward.JobStatus, reason string) {
-	var failed, cancelled []string
-	for _, c := range children {
+// verdict is what children that have all ended make of their root. One whose purpose is gone does not count, unless that
+// is true of all.
+func (e *Engine) verdict(tx *store.Tx, children []leafward.Job, cancelledBy string) (status leafward.JobStatus, reason string, err error) {
+	var failed, cancelled, moot []string
+	for i := range children {
+		c := &children[i]
+		gone, err := e.moot(tx, c)
+		if err != nil {
+			return "", "", err
+		}
+		why := fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError)
 		switch {
-		case c.Status.Open():
-			return "", ""
+		case c.Status == leafward.JobCompleted:
+		case gone:
+			moot = append(moot, why)
 		case c.Status == leafward.JobFailed:
-			failed = append(failed, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError))
-		case c.Status == leafward.JobCancelled:
-			cancelled = append(cancelled, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError))
+			failed = append(failed, why)
+		default:
+			cancelled = append(cancelled, why)
 		}
 	}
 	switch {
-	case len(children) == 0:
-		return "", ""
 	case len(failed) > 0:
-		return leafward.JobFailed, several(failed)
+		return leafward.JobFailed, several(failed), nil
 	case cancelledBy != "":
-		return leafward.JobCancelled, "cancelled by " + cancelledBy
+		return leafward.JobCancelled, "cancelled by " + cancelledBy, nil
 	case len(cancelled) > 0:
-		return leafward.JobCancelled, several(cancelled)
+		return leafward.JobCancelled, several(cancelled), nil
+	case len(moot) == len(children):
+		return leafward.JobCancelled, several(moot), nil
 	}
-	return leafward.JobCompleted, ""
+	return leafward.JobCompleted, "", nil
+}
+
+// moot tells whether what a part that did not end well was for is gone.
+func (e *Engine) moot(tx *store.Tx, j *leafward.Job) (bool, error) {
+	ask := e.kinds[j.Kind].Moot
+	if ask == nil || j.Status == leafward.JobCompleted {
+		return false, nil
+	}
+	return ask(&tx.View, j)
 }
 
 // several is the first of some reasons and how many more there are.

@@ -81,6 +81,35 @@ func TestARootIsWhatItsChildrenMakeOfIt(t *testing.T) {
 	})
 }
 
+func TestAPartWhosePurposeIsGoneDoesNotCount(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		gone := job.Kind{Name: leafward.DeployJob, Moot: func(_ *store.View, j *leafward.Job) (bool, error) {
+			return strings.HasPrefix(j.Subject, "gone") || strings.HasSuffix(j.Subject, "/0"), nil
+		}}
+		e := w.engine(w.config("none", gone))
+		bad := leafward.Errorf(leafward.Invalid, "", "the host is gone")
+		for subject, want := range map[string]leafward.JobStatus{"one remains": leafward.JobCompleted, "gone altogether": leafward.JobCancelled} {
+			ids := w.root(subject, leafward.DeployJob, leafward.DeployJob)
+			w.check(w.end(e, ids[1], bad))
+			if want == leafward.JobCancelled {
+				w.check(w.end(e, ids[2], bad))
+			} else {
+				w.check(w.end(e, ids[2], nil))
+			}
+			if root := w.of(ids[0]); root.Status != want {
+				t.Errorf("%s: %+v", subject, root)
+			}
+		}
+		ids := w.root("the other failed", leafward.DeployJob, leafward.DeployJob)
+		w.check(w.end(e, ids[1], bad))
+		w.check(w.end(e, ids[2], bad))
+		if root := w.of(ids[0]); root.Status != leafward.JobFailed || strings.Contains(root.LastError, "more") {
+			t.Errorf("%+v", root)
+		}
+	})
+}
+
 func TestAFailedChildDoesNotStopItsSiblings(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)

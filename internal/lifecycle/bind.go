@@ -45,8 +45,14 @@ func (s *Service) rebind(tx *store.Tx, c *leafward.Certificate, a around, have, 
 	return root, tx.Err()
 }
 
-// unbind takes a certificate off a target: nothing is deployed there any more.
+// unbind takes a certificate off a target: nothing is deployed there any more. What is under way for it ends after the
+// installation is gone, so that its root is judged by what remains.
 func (s *Service) unbind(tx *store.Tx, i *leafward.Installation) error {
+	fresh, err := tx.Installation(i.ID) // what ended another job may have written it
+	if err != nil {
+		return err
+	}
+	tx.RemoveInstallation(&fresh)
 	for _, kind := range []leafward.JobKind{leafward.DeployJob, leafward.ProveJob} {
 		open, found, err := tx.OpenJob(kind, i.ID)
 		if err != nil {
@@ -59,11 +65,6 @@ func (s *Service) unbind(tx *store.Tx, i *leafward.Installation) error {
 			return err
 		}
 	}
-	fresh, err := tx.Installation(i.ID) // what ended a job may have written it
-	if err != nil {
-		return err
-	}
-	tx.RemoveInstallation(&fresh)
 	return tx.Err()
 }
 

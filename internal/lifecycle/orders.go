@@ -37,7 +37,7 @@ const orderTimeout = 2 * time.Minute
 // Kinds are the kinds of jobs that package lifecycle understands.
 func (o *Orders) Kinds() []job.Kind {
 	return []job.Kind{
-		{Name: leafward.OrderJob, Work: o.work, Timeout: orderTimeout, Settled: o.orderSettled},
+		{Name: leafward.OrderJob, Work: o.work, Timeout: orderTimeout, Settled: o.orderSettled, Moot: unwanted},
 		{Name: leafward.RootJob, Settled: o.rootSettled},
 		{Name: replanJob, Work: o.replan},
 		{Name: batchJob, Work: o.batch, Settled: batchSettled},
@@ -319,6 +319,16 @@ func keyRow(tx *store.Tx, csr *pki.CSR, slot string) (string, error) {
 	}
 	tx.AddKeyPair(&k)
 	return k.ID, tx.Err()
+}
+
+// unwanted tells whether the holder of an order's key serves no target of the certificate any more.
+func unwanted(v *store.View, j *leafward.Job) (bool, error) {
+	c, found, err := v.CertificateOfAny(j.Certificate)
+	if err != nil || !found {
+		return !found, err
+	}
+	targets, err := v.TargetsOf(c.ID)
+	return !slices.Contains(slotsOf(&c, targets), slotOf(*j)), err
 }
 
 // orderSettled closes the request of an order that ended without a version.

@@ -1,0 +1,53 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// A certificate at two hosts is done when both are proved; one that is taken off it, or retired, is not waited for.
+func TestAHostThatIsTakenOffMidWayIsNotWaitedFor(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		s := serve(t, dsn)
+		for name, leave := range map[string]func(x, y *stranger){
+			"unbound": func(x, _ *stranger) { x.bind(t, x) },
+			"retired": func(_, y *stranger) {
+				s.admin.expect(t, 200, "DELETE", "/api/v1/agents/"+y.id+"?force=true&reason="+url.QueryEscape("the host burnt"), nil)
+			},
+		} {
+			x := newStranger(t, s, "beside "+name)
+			y := x.beside(t, name)
+			root := openRoot(t, s, x.cert)
+			x.order(t)
+			y.order(t)
+			job, print := x.deploy(t)
+			x.verify(t, job, print)
+			s.ledger.await(t, "certificate.proved", x.cert)
+			if now := s.admin.get(t, "/api/v1/jobs/"+root); text(now, "status") != "Running" || !strings.Contains(text(now, "waiting_for"), y.id) {
+				t.Errorf("%s: before, the root is %v", name, now)
+			}
+			leave(x, y)
+			if now := s.admin.get(t, "/api/v1/jobs/"+root); text(now, "status") != "Completed" {
+				t.Errorf("%s: every host that is left is proved, and the root is %v", name, now)
+			}
+			if c := s.admin.get(t, "/api/v1/certificates/"+x.cert); text(c, "status") != "Active" {
+				t.Errorf("%s: the certificate is %v", name, c)
+			}
+		}
+	})
+}
+
+// openRoot is the root that is open for a certificate.
+func openRoot(t testing.TB, s *server, certificate string) string {
+	t.Helper()
+	for _, row := range s.admin.rows(t, "/api/v1/jobs?certificate_id="+certificate) {
+		if text(row, "parent_id") == "" && text(row, "completed_at") == "" {
+			return text(row, "id")
+		}
+	}
+	t.Fatalf("no root is open for %s", certificate)
+	return ""
+}
