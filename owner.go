@@ -24,7 +24,7 @@ func (t *Team) Validate() error {
 func (t *Team) Scope() string { return t.ID }
 
 // Terms are the words the team is found by.
-func (t *Team) Terms() []string { return []string{t.ID, t.Name} }
+func (t *Team) Terms() []string { return append(words(t.Description), t.ID, t.Name) }
 
 // Owner answers for certificates: the person or group that is told.
 type Owner struct {

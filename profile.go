@@ -52,7 +52,7 @@ type Profile struct {
 func (p *Profile) Scope() string { return p.Team }
 
 // Terms are the words the profile is found by.
-func (p *Profile) Terms() []string { return []string{p.ID, p.Name} }
+func (p *Profile) Terms() []string { return append(words(p.Description), p.ID, p.Name) }
 
 // Bounds of a profile.
 const (

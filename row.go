@@ -69,6 +69,12 @@ func Unprintable(r rune) bool {
 	return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co)
 }
 
+// words are those of a description that a row is found by: the first hundred.
+func words(description string) []string {
+	all := strings.Fields(description)
+	return all[:min(len(all), 100)]
+}
+
 // Slug is the name in the letters of an id: lower case, everything else folded into single dashes.
 func Slug(name string) string {
 	var b strings.Builder

@@ -353,7 +353,7 @@ func lax[In, Out any](o Operation[In, Out]) Operation[In, Out] {
 func agentOperations() []Info {
 	return []Info{
 		ListAgents.Info, RegisterAgent.Info, ListRetiredAgents.Info, GetAgent.Info, RetireAgent.Info, AgentHeartbeat.Info, AgentGetWork.Info,
-		AgentPickupCertificate.Info, AgentReportJobStatus.Info, AgentLeaseJob.Info, AgentAddJobSteps.Info,
+		AgentSubmitCSR.Info, AgentPickupCertificate.Info, AgentReportJobStatus.Info, AgentLeaseJob.Info, AgentAddJobSteps.Info,
 		CreateAgentInvitation.Info, ListAgentInvitations.Info, RevokeAgentInvitation.Info,
 	}
 }

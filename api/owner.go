@@ -31,7 +31,7 @@ type OwnerWrite struct {
 	Stored
 	TeamID Opt[string] `json:"team_id,omitzero" doc:"Team that the owner belongs to; the default team unless named" maxLength:"128"`
 	Name   Opt[string] `json:"name,omitzero" doc:"Name, unique in the team"`
-	Email  Opt[string] `json:"email,omitzero" doc:"Where the owner is told of what happens"`
+	Email  Opt[string] `json:"email,omitzero" doc:"E-mail address; the owner is found by it"`
 }
 
 // ListOwnersInput filters owners.

@@ -26,7 +26,7 @@ func TestAnAgentOfOursLeasesNotesStepsAndCompletes(t *testing.T) {
 		if err != nil || again.Epoch != l.Epoch || !again.Until.After(l.Until) {
 			t.Errorf("%+v %+v %v", l, again, err)
 		}
-		check(t, w.Steps(own, a.ID, j.ID, l.Epoch, []leafward.Step{{Name: "write", OK: true, Message: "two files"}, {Name: "reload", OK: true}}))
+		check(t, w.Steps(own, a.ID, j.ID, l.Epoch, []leafward.Step{{Name: "write", OK: true, Message: "two files"}, {Name: "reload", Message: "no pid"}}))
 		refused(t, "steps of an older lease", w.Steps(own, a.ID, j.ID, l.Epoch+1, []leafward.Step{{Name: "x"}}), leafward.Conflict)
 		check(t, w.Report(own, a.ID, j.ID, fleet.Report{Status: "Completed", Epoch: l.Epoch}))
 		check(t, w.Report(own, a.ID, j.ID, fleet.Report{Status: "Completed", Epoch: l.Epoch}))
@@ -39,7 +39,7 @@ func TestAnAgentOfOursLeasesNotesStepsAndCompletes(t *testing.T) {
 		}
 		w.view(t, func(v *store.View) error {
 			steps, err := v.Steps(j.ID)
-			if len(steps) != 2 || steps[0].Name != "write" || steps[0].Message != "two files" || steps[0].Attempt != 1 {
+			if len(steps) != 2 || steps[0].Name != "write" || steps[0].Message != "two files" || steps[0].Attempt != 1 || !steps[0].OK || steps[1].OK {
 				t.Errorf("%+v", steps)
 			}
 			return err

@@ -72,3 +72,29 @@ func TestABatchWithoutACriterionIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestABatchSelectsWhatItsRequestSays(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	h.make(t, "/api/v1/teams", `{"id":"t-shop","name":"shop"}`)
+	h.make(t, "/api/v1/owners", `{"id":"o-shop","name":"shop","team_id":"t-shop"}`)
+	h.make(t, "/api/v1/profiles", `{"id":"prof-shop","name":"shop"}`)
+	h.make(t, "/api/v1/issuers", `{"id":"iss-shop","name":"shop","type":"GenericCA"}`)
+	agent := h.make(t, "/api/v1/agents", `{"name":"shop"}`)["id"].(string)
+	h.make(t, "/api/v1/targets", `{"id":"tgt-shop","name":"shop","type":"NGINX","agent_id":"`+agent+`","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}}`)
+	for name, property := range map[string]string{
+		"owned": `"owner_id":"o-shop"`, "profiled": `"certificate_profile_id":"prof-shop"`, "signed": `"issuer_id":"iss-shop"`, "placed": `"target_ids":["tgt-shop"]`, "plain": `"environment":"live"`,
+	} {
+		h.make(t, "/api/v1/certificates", fmt.Sprintf(`{"id":"mc-%s","common_name":"%s.example.com",%s}`, name, name, property))
+	}
+	for criterion, matched := range map[string]string{
+		`"owner_id":"o-shop"`: "1", `"team_id":"t-shop"`: "1", `"profile_id":"prof-shop"`: "1", `"issuer_id":"iss-shop"`: "1", `"agent_id":"` + agent + `"`: "1",
+		`"profile_id":"prof-server"`: "4", `"issuer_id":"iss-local"`: "4", `"owner_id":"o-default"`: "4", `"owner_id":"o-shop","issuer_id":"iss-shop"`: "0",
+		`"certificate_ids":["mc-plain","mc-owned"]`: "2",
+	} {
+		h.expect(t, "operator", "POST", "/api/v1/certificates/bulk-renew", "{"+criterion+"}", 200, "total_matched", matched)
+		out := h.expect(t, "admin", "POST", "/api/v1/certificates/bulk-revoke", `{"reason":"superseded",`+criterion+"}", 200, "total_matched", matched)
+		if fmt.Sprint(out["total_failed"]) != matched { // nothing was issued yet
+			t.Errorf("%s: %v", criterion, out)
+		}
+	}
+}

@@ -227,4 +227,9 @@ func TestEveryOperationHasAHandlerAndADistinctID(t *testing.T) {
 		}
 		seen[info.ID] = true
 	}
+	for _, info := range r.bound {
+		if !seen[info.ID] {
+			t.Errorf("%s has a handler and is not among the operations, so that no guard looks at it", info.ID)
+		}
+	}
 }

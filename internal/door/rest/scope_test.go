@@ -37,7 +37,7 @@ func makers() map[string]maker {
 
 // bodies are those of operations that refuse an empty object before they look for what they are about.
 func bodies() map[string]string {
-	return map[string]string{"agentReportJobStatus": `{"status":"Running"}`, "agentLeaseJob": `{"seconds":60}`, "agentAddJobSteps": `[]`, "submitCertificateCSR": `{"csr_pem":"none"}`}
+	return map[string]string{"agentReportJobStatus": `{"status":"Running"}`, "agentLeaseJob": `{"seconds":60}`, "agentAddJobSteps": `[]`, "agentSubmitCSR": `{"csr_pem":"none"}`, "submitCertificateCSR": `{"csr_pem":"none"}`}
 }
 
 // properties are enough to make a thing by a POST to the path.
