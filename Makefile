@@ -91,8 +91,8 @@ format: $(TOOLS)/gofumpt ## Rewrite the Go files in their one form
 	$(TOOLS)/gofumpt -w .
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./bench/...
+bench: build $(TOOLS)/cluster ## Measure bin/leafward, each figure beside the bare limit of the same run
+	@$(CLUSTER) $(GO) run ./bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (30s)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/pprof"
 	"time"
 )
 
@@ -18,6 +19,7 @@ const maxBody = 64 << 10
 //	POST /testhooks/clock      {"advance": "24h"} or {"set": "2030-01-01T00:00:00Z"} → the same
 //	GET  /testhooks/failpoint  → [{"name", "action", "hits", "waiting"}]
 //	POST /testhooks/failpoint  {"name", "action"}, an empty action clears it → the same
+//	GET  /testhooks/profile    ?seconds=5 → where the processor's time goes meanwhile, for go tool pprof
 func Handler(clock *Clock, points *Points) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /testhooks/clock", func(w http.ResponseWriter, _ *http.Request) { answerClock(w, clock) })
@@ -36,6 +38,7 @@ func Handler(clock *Clock, points *Points) http.Handler {
 		}
 		answer(w, points.List())
 	})
+	mux.HandleFunc("GET /testhooks/profile", pprof.Profile)
 	return mux
 }
 

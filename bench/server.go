@@ -1,0 +1,224 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+	"github.com/leafward/leafward/api"
+)
+
+// server is one under measurement.
+type server struct {
+	home  string // removed at the end
+	plain string // http://host:port
+	*api.Client
+	local *http.Client // over the local socket
+	cmd   *exec.Cmd
+	ready time.Duration // from the start to the word that it is ready
+	drop  func() error  // of its database
+}
+
+// serve starts a server on an empty directory and waits until it is ready.
+func (b *bench) serve(ctx context.Context) (*server, error) {
+	home, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{home: home, drop: func() error { return nil }}
+	if err := b.launch(ctx, s); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+func (b *bench) launch(ctx context.Context, s *server) error {
+	listen, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	public, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	s.plain = "http://" + public
+	args := []string{"serve", "--json", "--data-dir", s.data(), "--listen", listen, "--public-listen", public}
+	if b.engine == "postgres" {
+		dsn, drop, err := database(ctx, b.cluster)
+		if err != nil {
+			return err
+		}
+		s.drop = drop
+		args = append(args, "--database", dsn)
+	}
+	heard := &listener{words: []byte(`"msg":"ready"`), heard: make(chan struct{})}
+	s.cmd = exec.Command(b.program, args...)
+	s.cmd.Stdout, s.cmd.Stderr = heard, heard
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	begun := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	select {
+	case <-heard.heard:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("the server is not ready: %s", heard.said)
+	}
+	s.ready = time.Since(begun)
+	return s.connect(ctx, "https://"+listen)
+}
+
+func (s *server) data() string { return filepath.Join(s.home, "data") }
+
+// connect makes an administrator's client: TLS 1.3, kept alive, one connection for each of its users.
+func (s *server) connect(ctx context.Context, base string) error {
+	s.local = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.data(), "leafward.sock"))
+	}}}
+	key, err := api.CreateKey.Call(ctx, &api.Client{Base: "http://local", HTTP: s.local}, api.Make[api.KeyWrite]{Body: api.KeyWrite{Name: api.Some("bench"), Role: api.Some("admin")}})
+	if err != nil {
+		return err
+	}
+	root, err := os.ReadFile(filepath.Join(s.data(), "root.pem"))
+	if err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(root)
+	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 64}
+	s.Client = &api.Client{Base: base, Key: key.Secret, HTTP: &http.Client{Transport: over}}
+	return nil
+}
+
+// stop ends the server and removes what it had.
+func (s *server) stop() error {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		_ = s.cmd.Wait() // it is measured, not judged
+	}
+	return errors.Join(s.drop(), os.RemoveAll(s.home))
+}
+
+// cpu is what the server has used of the processor since it began.
+func (s *server) cpu() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(stat), ") ") // the name before it may hold spaces
+	fields := strings.Fields(after)
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / 100 // USER_HZ
+}
+
+// profile writes where the server's time goes meanwhile.
+func (s *server) profile(ctx context.Context, path string, d time.Duration) error {
+	text, err := fetch(ctx, s.local, http.MethodGet, fmt.Sprintf("http://local/testhooks/profile?seconds=%d", int(d/time.Second)), "", nil)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+// resident is how much memory the server holds, in bytes.
+func (s *server) resident() int64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid)) // 0 when it is gone
+	for line := range strings.Lines(string(status)) {
+		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// listener waits for words in a program's output.
+type listener struct {
+	words, said []byte
+	heard       chan struct{}
+	done        bool
+}
+
+func (l *listener) Write(text []byte) (int, error) {
+	if l.done {
+		return len(text), nil
+	}
+	l.said = append(l.said, text...)
+	if bytes.Contains(l.said, l.words) {
+		l.done = true
+		close(l.heard)
+	}
+	return len(text), nil
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// database makes a database in the cluster and returns its URL and what drops it.
+func database(ctx context.Context, cluster string) (dsn string, drop func() error, err error) {
+	at, err := url.Parse(cluster)
+	if err != nil {
+		return "", nil, err
+	}
+	admin, err := sql.Open("pgx", cluster)
+	if err != nil {
+		return "", nil, err
+	}
+	name := "bench_" + strings.ToLower(rand.Text()[:12])
+	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		return "", nil, errors.Join(err, admin.Close())
+	}
+	at.Path = "/" + name
+	return at.String(), func() error {
+		_, err := admin.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		return errors.Join(err, admin.Close())
+	}, nil
+}
+
+// fetch reads what is there for everybody.
+func fetch(ctx context.Context, client *http.Client, method, url, media string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if media != "" {
+		request.Header.Set("Content-Type", media)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s: %.200s", url, response.Status, text)
+	}
+	return text, err
+}
