@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/config"
 )
 
@@ -30,11 +30,11 @@ type hookCommands struct {
 		Advance advanceCommand `cmd:"" help:"Move the clock on."`
 		Set     setCommand     `cmd:"" help:"Move the clock to a time."`
 		Show    showCommand    `cmd:"" help:"Show the clock."`
-	} `cmd:"" help:"Move the server's clock (test builds only)."`
+	} `cmd:"" help:"Move the server's clock." group:"Test builds only:"`
 	Failpoint struct {
 		Set  failCommand  `cmd:"" help:"Set an action on a failpoint; none clears it."`
 		List pointCommand `cmd:"" help:"List the failpoints that are set."`
-	} `cmd:"" help:"Break the server at named points (test builds only)."`
+	} `cmd:"" help:"Break the server at named points." group:"Test builds only:"`
 }
 
 // atServer says which server is meant.
@@ -101,15 +101,19 @@ func (s atServer) ask(ctx context.Context, method, what string, in map[string]st
 	}}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the server at %s: %w", socket, err)
+		return leafward.Errorf(leafward.Later, "start a test build there: `leafward-testhooks serve`, or name another with --data-dir", "no server answers at %s", socket)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s", strings.TrimSpace(string(text)))
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return leafward.Errorf(leafward.NotFound, "start a test build there: `leafward-testhooks serve`", "the server at %s is a release, which has no test hooks", socket)
+	default:
+		return leafward.Errorf(leafward.Invalid, "`leafward "+strings.TrimSuffix(what, "s")+" --help` shows how it is written", "%s", strings.TrimSpace(string(text)))
 	}
 	_, err = os.Stdout.Write(text)
 	return err

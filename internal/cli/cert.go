@@ -14,6 +14,8 @@ type certCommands struct {
 	Create  certCreate  `cmd:"" help:"Record a certificate; with a target, have it issued, deployed and proved."`
 	List    certList    `cmd:"" help:"List certificates."`
 	Get     certGet     `cmd:"" help:"Show a certificate, where it is, and its versions."`
+	Bind    certBind    `cmd:"" help:"Install a certificate at more targets."`
+	Unbind  certUnbind  `cmd:"" help:"Do not install a certificate at targets any more; the files there stay."`
 	Renew   certRenew   `cmd:"" help:"Renew a certificate now."`
 	Deploy  certDeploy  `cmd:"" help:"Deploy a certificate to its targets again, or an earlier version of it."`
 	Revoke  certRevoke  `cmd:"" help:"Revoke a certificate."`
@@ -118,12 +120,17 @@ func certNote(c *api.Certificate) string {
 		return c.RevocationReason
 	case c.LastError != "":
 		return c.LastError
-	case c.JobID != "" && c.KeySource == string(leafward.ClientKey) && c.ExpiresAt == nil:
+	case c.JobID != "" && heldByCaller(c):
 		return "waits for a CSR"
 	case c.PendingChange:
 		return "a change waits for the next renewal"
 	}
 	return ""
+}
+
+// heldByCaller tells whether its key is with whoever sends the CSR: where nobody else makes one, it is.
+func heldByCaller(c *api.Certificate) bool {
+	return c.KeySource == string(leafward.ClientKey) || c.KeySource == string(leafward.AgentKey) && len(c.TargetIDs) == 0
 }
 
 type certGet struct {
@@ -283,7 +290,13 @@ func keyOf(c *api.Certificate) string {
 	if size > 0 && kind != "Ed25519" {
 		kind = fmt.Sprintf("%s %d", kind, size)
 	}
-	holder := map[string]string{"agent": "made by each agent", "client": "held by whoever sends the CSR", "server": "made by the server"}[c.KeySource]
+	holder := "made by each agent"
+	switch {
+	case heldByCaller(c):
+		holder = "held by whoever sends the CSR"
+	case c.KeySource == string(leafward.ServerKey):
+		holder = "made by the server"
+	}
 	if kind == "" {
 		return holder
 	}

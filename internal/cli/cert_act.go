@@ -230,7 +230,7 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 		what = "version " + c.Version + " of " + done.Certificate.Name
 	}
 	if done.JobID != "" {
-		r.say(wait, "", "%s is replaced", what)
+		r.say(good, "", "the replacement of %s has begun", what)
 		return r.conclude(ctx, id, done.JobID, "replacement", c.waiting)
 	}
 	return r.answer(done.Certificate, func() {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
@@ -80,12 +79,9 @@ func (c *certCreate) request(ctx context.Context, r *run, id identity) (body api
 // conclude waits for the end of the work on a certificate unless told not to, and answers how the certificate is then.
 // It fails when the work did.
 func (r *run) conclude(ctx context.Context, id, job, work string, w waiting) error {
-	ended := api.JobDetail{}
-	if w.Wait && job != "" {
-		var err error
-		if ended, err = r.follow(ctx, job, w); err != nil {
-			return err
-		}
+	ended, err := r.outcome(ctx, job, w)
+	if err != nil {
+		return err
 	}
 	cert, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id})
 	if err != nil {
@@ -103,12 +99,33 @@ func (r *run) conclude(ctx context.Context, id, job, work string, w waiting) err
 		return failed(codeFailed, "mend the cause; `leafward job get "+job+r.where.flags()+"` shows each step; it is tried again by itself, or at once with `leafward cert renew "+quoted(cert.Name)+r.where.flags()+"`",
 			"the %s of %s failed: %s", work, cert.Name, why)
 	case status == leafward.JobAwaitingCSR && len(cert.TargetIDs) == 0:
-		r.say(wait, fmt.Sprintf("leafward issue %s%s%s, which makes a key and sends its CSR", quoted(namesOf(&cert)...), r.asNamed(&cert), r.where.flags()),
-			"%s waits for a CSR", cert.Name)
-	default:
+		r.say(wait, r.issueLine(&cert)+" makes a key and sends its CSR", "%s waits for a CSR", cert.Name)
+	case status.Open():
 		r.say(wait, look, "%s: the %s goes on by itself", cert.Name, work)
+	default:
+		r.say(good, look, "%s: nothing is left to do", cert.Name)
 	}
 	return nil
+}
+
+// outcome is the job, at its end unless told not to wait; without one it is empty.
+func (r *run) outcome(ctx context.Context, job string, w waiting) (api.JobDetail, error) {
+	switch {
+	case job == "":
+		return api.JobDetail{}, nil
+	case w.Wait:
+		return r.follow(ctx, job, w)
+	}
+	return api.GetJob.Call(ctx, r.Client, api.JobID{ID: job})
+}
+
+// issueLine is the command that gets the next version of a certificate whose key is held by whoever sends the CSR.
+func (r *run) issueLine(c *api.Certificate) string {
+	force := ""
+	if c.Version != nil {
+		force = " --force"
+	}
+	return "leafward issue " + quoted(namesOf(c)...) + r.asNamed(c) + force + r.where.flags()
 }
 
 // asNamed is the flag that names a record whose name is not what its names say.

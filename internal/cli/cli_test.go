@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net"
@@ -24,12 +23,18 @@ type said struct {
 	code     int
 }
 
+// grammar is the commands as the program has them.
+type grammar struct {
+	Agent cli.Agents `cmd:""`
+	cli.Commands
+}
+
 // typed runs a command line as it is typed, in the environment of the pairs.
 func typed(t *testing.T, env map[string]string, args ...string) said {
 	t.Helper()
 	var out, err bytes.Buffer
 	s := &cli.Session{In: strings.NewReader(""), Out: &out, Err: &err, Version: "test", Getenv: func(name string) string { return env[name] }}
-	code := cli.Main(context.Background(), s, args, &cli.Commands{})
+	code := cli.Main(t.Context(), s, args, &grammar{})
 	return said{out.String(), err.String(), code}
 }
 

@@ -89,7 +89,10 @@ func (p *pair) drop() {
 // keep puts both files in their places. The old certificate goes first and the new one comes last, so that whenever this
 // is cut short there is the old pair, the new pair or no certificate, but never one beside a key that is not its own; what
 // was there is then in NAME.crt.old and NAME.key.old. An error puts it back.
-func (p *pair) keep(chain []byte) (err error) {
+func (p *pair) keep(chain []byte) error { return p.keepSeen(chain, func() {}) }
+
+// keepSeen is keep; moved is called after each move.
+func (p *pair) keepSeen(chain []byte, moved func()) (err error) {
 	cert, err := writeAside(p.cert, chain, 0o644)
 	if err != nil {
 		return err
@@ -111,6 +114,7 @@ func (p *pair) keep(chain []byte) (err error) {
 		}
 		undo = append(undo, func() error { return os.Rename(to, from) })
 		syncDir(filepath.Dir(to))
+		moved()
 		return nil
 	}
 	oldCert, oldKey := p.cert+".old", p.key+".old"

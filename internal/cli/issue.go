@@ -118,7 +118,7 @@ func (c *issueCommand) obtain(ctx context.Context, r *run, id identity, key cryp
 func (c *issueCommand) again(ctx context.Context, r *run, id identity, known *api.Certificate, csr string, wait int) (api.Certificate, error) {
 	other := "choose another name with --name"
 	switch flags := c.recorded(); {
-	case len(known.TargetIDs) > 0 || known.KeySource == string(leafward.ServerKey):
+	case !heldByCaller(known):
 		return *known, failed(string(leafward.Conflict), other, "the certificate %s is there already, and its key is not made here", known.Name)
 	case !sameNames(id, known):
 		return *known, failed(string(leafward.Conflict), other+", or give the names that it has", "the certificate %s is there already, for other names: %v", known.Name, namesOf(known))

@@ -114,8 +114,9 @@ func (n *names) certificate(ctx context.Context, id string) string {
 	})
 }
 
-// text is what the server says with the ids of agents and targets replaced by their names.
+// text is what the server says with the ids of agents and targets replaced by their names, and without calls of the API.
 func (n *names) text(ctx context.Context, said string) string {
+	said, _, _ = strings.Cut(said, ": POST /api/v1/")
 	return idsInText().ReplaceAllStringFunc(said, func(id string) string {
 		if strings.HasPrefix(id, "ag-") {
 			return n.agent(ctx, id)

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -24,15 +26,23 @@ type standing struct {
 	Role       string     `json:"role"`
 	RootSHA256 string     `json:"root_sha256"`
 	Breaks     []breaking `json:"breaks"` // what is broken or breaks next, the most urgent first
+	Next       *nextEnd   `json:"next"`   // the certificate that ends first; null without one
 	At         time.Time  `json:"at"`
+}
+
+// nextEnd is the certificate in use that ends first.
+type nextEnd struct {
+	Name      string     `json:"name"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	RenewsAt  *time.Time `json:"renews_at"`
 }
 
 // breaking is one thing that needs somebody.
 type breaking struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
-	Fix  string `json:"fix"` // the one thing to do
-	bad  bool   // it is broken already
+	Fix  string `json:"fix"`    // the one thing to do
+	Bad  bool   `json:"broken"` // it is broken already
 }
 
 // Run exits with 1 when something is broken, so that a script can ask.
@@ -42,15 +52,26 @@ func (c *statusCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	now := standing{Server: r.where.name(), Breaks: []breaking{}, At: time.Now().UTC().Truncate(time.Second)}
-	for _, look := range []func(context.Context, *standing) error{r.server} {
+	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.awaited, r.brokenAgents, r.nextToEnd} {
 		if err := look(ctx, &now); err != nil {
 			return err
 		}
 	}
+	slices.SortStableFunc(now.Breaks, func(a, b breaking) int { return cmp.Compare(btoi(b.Bad), btoi(a.Bad)) })
 	if err := r.answer(now, func() { r.status(&now) }); err != nil {
 		return err
 	}
+	if broken := len(slices.DeleteFunc(slices.Clone(now.Breaks), func(b breaking) bool { return !b.Bad })); broken > 0 {
+		return failed(codeFailed, "do what is said above", "%s broken", count(int64(broken), "thing")+map[bool]string{true: " is", false: " are"}[broken == 1])
+	}
 	return nil
+}
+
+func btoi(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // name is the place for people.
@@ -79,7 +100,7 @@ func (r *run) server(ctx context.Context, now *standing) error {
 	now.Ready = err == nil
 	if wire, ok := errors.AsType[*api.Error](err); ok && wire.Code == string(leafward.Later) {
 		for _, f := range wire.Fields {
-			now.Breaks = append(now.Breaks, breaking{What: "server: " + f.Field, Why: f.Problem, Fix: first(f.Fix, "read the server's log"), bad: true})
+			now.Breaks = append(now.Breaks, breaking{What: "server: " + f.Field, Why: f.Problem, Fix: first(f.Fix, "read the server's log"), Bad: true})
 		}
 		return nil
 	}
@@ -114,6 +135,10 @@ func (r *run) status(now *standing) {
 	f.add("server", "%s, %s, %s", now.Server, now.Version, state)
 	f.add("you", "%s (%s)", now.User, now.Role)
 	f.add("root", "%s", now.RootSHA256)
+	if now.Next != nil {
+		at := time.Now()
+		f.add("next", "%s expires %s and is renewed %s", now.Next.Name, when(now.Next.ExpiresAt, at), first(soon(now.Next.RenewsAt, at), "by hand only"))
+	}
 	r.facts(f)
 	if len(now.Breaks) == 0 {
 		fmt.Fprintf(r.Out, "\n%s nothing is broken, and nothing breaks next\n", r.mark(good))
@@ -122,7 +147,7 @@ func (r *run) status(now *standing) {
 	fmt.Fprintln(r.Out, "\nWhat breaks next")
 	for _, b := range now.Breaks {
 		sign := warn
-		if b.bad {
+		if b.Bad {
 			sign = bad
 		}
 		fmt.Fprintf(r.Out, "%s %s\n", r.mark(sign), clean(b.What))

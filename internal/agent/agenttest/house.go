@@ -37,6 +37,12 @@ func New(t testing.TB) *House {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return NewIn(t, dir)
+}
+
+// NewIn starts a server in a data directory.
+func NewIn(t testing.TB, dir string) *House {
+	t.Helper()
 	h := &House{t: t, dir: dir, URL: "https://" + FreeAddress(t)}
 	h.Start()
 	t.Cleanup(func() { h.Stop() })
@@ -51,6 +57,9 @@ func New(t testing.TB) *House {
 	h.RootSHA256 = pki.Fingerprint(root[0].Raw)
 	return h
 }
+
+// Dir is its data directory.
+func (h *House) Dir() string { return h.dir }
 
 // RootFile is where the server's root certificate lies, in PEM.
 func (h *House) RootFile() string { return filepath.Join(h.dir, "root.pem") }

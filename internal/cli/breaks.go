@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/api"
+)
+
+// maxBreaks is how many things of one kind are told one by one.
+const maxBreaks = 10
+
+// more tells of what is not told one by one.
+func (now *standing) more(shown int, total int64, noun, list string) {
+	if rest := total - int64(shown); rest > 0 {
+		now.Breaks = append(now.Breaks, breaking{What: "and " + count(rest, noun) + " more", Why: "likewise", Fix: list})
+	}
+}
+
+// brokenCertificates finds the certificates that are expired, or whose issuance or renewal failed.
+func (r *run) brokenCertificates(ctx context.Context, now *standing) error {
+	n := r.names()
+	for _, state := range []leafward.CertificateStatus{leafward.StatusExpired, leafward.StatusFailed} {
+		page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(state), Listing: api.Listing{PerPage: maxBreaks, Sort: "expires_at"}})
+		if err != nil {
+			return err
+		}
+		for i := range page.Data {
+			c := &page.Data[i]
+			b := breaking{What: "certificate " + c.Name + ": " + c.Status, Why: n.text(ctx, c.LastError), Bad: true}
+			b.Fix = "leafward job get " + quoted(c.Name) + r.where.flags() + " shows what failed; leafward cert renew " + quoted(c.Name) + r.where.flags() + " tries again"
+			if b.Why == "" {
+				b.Why = "it ended " + when(c.ExpiresAt, time.Now())
+			}
+			now.Breaks = append(now.Breaks, b)
+		}
+		now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(state)+r.where.flags())
+	}
+	return nil
+}
+
+// awaited finds the issuances and renewals that wait for somebody's CSR.
+func (r *run) awaited(ctx context.Context, now *standing) error {
+	page, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{Status: string(leafward.JobAwaitingCSR), Paging: api.Paging{PerPage: maxBreaks, Sort: "created_at"}})
+	if err != nil {
+		return err
+	}
+	n := r.names()
+	for _, j := range page.Data {
+		c, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: j.CertificateID})
+		if err != nil {
+			return err
+		}
+		b := breaking{What: fmt.Sprintf("certificate %s: its %s waits since %s", c.Name, strings.ToLower(j.Type), when(&j.CreatedAt, time.Now())), Why: "waits for " + n.text(ctx, j.WaitingFor)}
+		if len(c.TargetIDs) > 0 {
+			b.Fix = "see that the agent runs on its host"
+		} else {
+			b.Fix = r.issueLine(&c)
+		}
+		now.Breaks = append(now.Breaks, b)
+	}
+	now.more(len(page.Data), page.Total, "job", "leafward job list --status AwaitingCSR"+r.where.flags())
+	return nil
+}
+
+// brokenAgents finds the agents that are silent or not well.
+func (r *run) brokenAgents(ctx context.Context, now *standing) error {
+	for _, state := range []string{"Offline", "Degraded"} {
+		page, err := api.ListAgents.Call(ctx, r.Client, api.ListAgentsInput{Status: state, Listing: api.Listing{PerPage: maxBreaks}})
+		if err != nil {
+			return err
+		}
+		for i := range page.Data {
+			a := &page.Data[i]
+			b := breaking{What: "agent " + a.Name + ": " + a.Status, Why: agentNote(a), Fix: "leafward job list --status Failed --agent " + quoted(a.Name) + r.where.flags() + " shows what failed"}
+			switch {
+			case state == "Offline" && a.LastHeartbeatAt == nil:
+				b.Why, b.Fix = "it has joined but never run", "on its host: leafward agent run"
+			case state == "Offline":
+				b.Why, b.Fix = "it was heard last "+when(a.LastHeartbeatAt, time.Now()), "on its host: leafward agent run; when the host is gone: leafward agent retire "+quoted(a.Name)+r.where.flags()
+			case !a.DeployFailed:
+				b.Fix = "set the clock of its host"
+			}
+			now.Breaks = append(now.Breaks, b)
+		}
+		now.more(len(page.Data), page.Total, "agent", "leafward agent list --status "+state+r.where.flags())
+	}
+	return nil
+}
+
+// nextToEnd finds the certificate in use that ends first.
+func (r *run) nextToEnd(ctx context.Context, now *standing) error {
+	for _, state := range []leafward.CertificateStatus{leafward.StatusExpiring, leafward.StatusActive} {
+		page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(state), Listing: api.Listing{PerPage: 1, Sort: "expires_at"}})
+		if err != nil {
+			return err
+		}
+		if len(page.Data) > 0 {
+			c := page.Data[0]
+			now.Next = &nextEnd{c.Name, c.ExpiresAt, c.RenewsAt}
+			return nil
+		}
+	}
+	return nil
+}
