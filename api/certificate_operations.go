@@ -73,6 +73,7 @@ type DeployRequest struct {
 
 // Deployments says that deployments were begun.
 type Deployments struct {
+	Replay
 	Status string   `json:"status"`
 	JobIDs []string `json:"job_ids" nullable:"false" doc:"A deployment for each target"`
 }

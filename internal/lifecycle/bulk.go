@@ -94,8 +94,9 @@ func sound(tx *store.Tx, b *leafward.Batch) error {
 	for i, id := range b.Selector.Certificates {
 		p.Check(id != "" && len(id) <= maxID, fmt.Sprintf("certificate_ids[%d]", i), "is empty or too long for an id", "use an id of GET /api/v1/certificates")
 	}
-	slices.Sort(b.Selector.Certificates)
-	b.Selector.Certificates = slices.Compact(b.Selector.Certificates)
+	if b.Selector.Certificates != nil {
+		b.Selector.Certificates = slices.Compact(slices.Sorted(slices.Values(b.Selector.Certificates)))
+	}
 	var lookUps []error
 	look := func(field, id string, read func() error) {
 		if id != "" {
@@ -144,6 +145,7 @@ const (
 type stand struct {
 	Given int         // how many of the ids that it was given are through
 	At    store.Place // of the walk, when it was given none
+	Last  store.Place // where that ends: the youngest certificate when it began
 	End   bool
 }
 
@@ -189,8 +191,14 @@ func (s *Service) step(tx *store.Tx, b *leafward.Batch, at stand) (next stand, e
 		next.End = next.Given == len(b.Selector.Certificates)
 		items, err = s.given(tx, b, some)
 	} else {
+		next.Last = at.Last
+		if next.Last.ID == "" {
+			if next.Last, err = tx.Youngest(); err != nil {
+				return next, err
+			}
+		}
 		var met []leafward.Certificate
-		if met, err = tx.Selected(b.Selector, at.At, b.CreatedAt, batchStep); err != nil {
+		if met, err = tx.Selected(b.Selector, at.At, next.Last, batchStep); err != nil {
 			return next, err
 		}
 		next.End = len(met) < batchStep
@@ -212,7 +220,7 @@ func (s *Service) step(tx *store.Tx, b *leafward.Batch, at stand) (next stand, e
 
 // given does what a batch does to the certificates of some ids, and tells of each id that it names none.
 func (s *Service) given(tx *store.Tx, b *leafward.Batch, some leafward.Selector) (items []leafward.BatchItem, err error) {
-	met, err := tx.Selected(some, store.Place{}, tx.Now, len(some.Certificates))
+	met, err := tx.Selected(some, store.Place{}, store.Place{}, len(some.Certificates))
 	if err != nil {
 		return nil, err
 	}

@@ -99,11 +99,15 @@ func TestABatchReachesEveryCertificateThatMatches(t *testing.T) {
 		for i, item := range b.Begun {
 			ids[i] = item.Certificate
 		}
-		ids = append(ids, ids[0], "mc-nobody")
+		ids = append(ids, ids[0], "mc-nobody", ids[n-1])
+		given := slices.Clone(ids)
 		moved := w.bulk(t, leafward.BatchReassign, leafward.Selector{Certificates: ids}, leafward.Change{Owner: "o-heir"})
 		is(t, moved, n, 0, 1)
 		if moved.Failures[0].Certificate != "mc-nobody" || !strings.Contains(moved.Failures[0].Reason, "mc-nobody") {
 			t.Errorf("told of the unknown id: %+v", moved.Failures)
+		}
+		if !slices.Equal(ids, given) { // which a transaction that runs again reads anew
+			t.Error("the caller's list was changed")
 		}
 		is(t, w.bulk(t, leafward.BatchRevoke, leafward.Selector{Owner: "o-heir"}, leafward.Change{Reason: "superseded"}), n, 0, 0)
 		w.view(t, func(v *store.View) error {
@@ -269,7 +273,7 @@ func TestABatchActsOnWhatEveryCriterionFits(t *testing.T) {
 		"nothing":              {leafward.Selector{}, nil},
 	} {
 		w.view(t, func(v *store.View) error {
-			met, err := v.Selected(c.sel, store.Place{}, v.Now, 10)
+			met, err := v.Selected(c.sel, store.Place{}, store.Place{}, 10)
 			ids := []string{}
 			for _, one := range met {
 				ids = append(ids, one.ID)

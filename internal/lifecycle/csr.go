@@ -119,7 +119,7 @@ func (s *Service) FirstKey(ctx context.Context, shown *Shown, replayed bool) (le
 	if shown.Version == nil || shown.Version.Slot != serverSlot {
 		return nil, nil
 	}
-	key, err := s.handOut(ctx, shown.Version, replayed, Once{})
+	_, key, err := s.handOut(ctx, shown.Version, replayed, Once{})
 	if leafward.KindOf(err) == leafward.Gone {
 		return nil, nil
 	}
@@ -135,19 +135,21 @@ func (s *Service) TakeKey(ctx context.Context, id string, once Once) (version st
 	if shown.Version == nil || shown.Version.Slot != serverSlot {
 		return "", nil, leafward.Errorf(leafward.Conflict, "ask whoever holds the key", "the server holds no key of the certificate %s", shown.Name)
 	}
-	key, err = s.handOut(ctx, shown.Version, false, once)
-	return shown.Version.ID, key, err
+	return s.handOut(ctx, shown.Version, false, once)
 }
 
-// handOut gives out a server-made key and records that. It is Gone when that happened before.
-func (s *Service) handOut(ctx context.Context, v *leafward.Version, again bool, once Once) (key leafward.Secret, err error) {
+// handOut gives out the server-made key of a version, or of the one that the same request was answered with before, and
+// records that. It is Gone when that happened before.
+func (s *Service) handOut(ctx context.Context, of *leafward.Version, again bool, once Once) (version string, key leafward.Secret, err error) {
 	var k leafward.Key
+	var v leafward.Version
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		v = *of
 		c, err := s.mine(tx, v.Certificate)
 		if err != nil {
 			return err
 		}
-		replayed, err := once.begin(tx, func(string) error { return nil })
+		replayed, err := once.begin(tx, func(id string) (err error) { v, err = tx.Version(id); return err })
 		if err != nil {
 			return err
 		}
@@ -169,17 +171,17 @@ func (s *Service) handOut(ctx context.Context, v *leafward.Version, again bool, 
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	der, err := s.master.Open(keys.Context{Table: "keys", Column: "sealed", Row: k.ID}, k.Sealed)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer clear(der)
 	private, err := pki.ParsePrivateKey(der)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	text, err := pki.EncodePrivateKey(private)
-	return leafward.Secret(text), err
+	return v.ID, leafward.Secret(text), err
 }

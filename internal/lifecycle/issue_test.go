@@ -134,3 +134,20 @@ func TestAWaitingCertificateGoesOnWithATargetOrAServerMadeKey(t *testing.T) {
 		t.Errorf("the slot is %s", shown.Version.Slot)
 	}
 }
+
+func TestARepeatedHandingOutIsOfTheSameKey(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	first := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+	once := lifecycle.Once{Operation: "takeCertificateKey", Key: "k", Body: []byte("b"), Replayed: new(bool)}
+	version, key, err := w.TakeKey(w.ctx, first.ID, once)
+	check(t, err)
+	second := w.renewed(t, first)
+	again, same, err := w.TakeKey(w.ctx, first.ID, once)
+	check(t, err)
+	if !*once.Replayed || again != version || string(same.Reveal()) != string(key.Reveal()) {
+		t.Errorf("the first answer was of %s, the repeated one of %s", version, again)
+	}
+	if fresh, _, err := w.TakeKey(w.ctx, first.ID, lifecycle.Once{}); err != nil || fresh != second.Version.ID {
+		t.Errorf("the repetition used up the key of the next version: %s %v", fresh, err)
+	}
+}

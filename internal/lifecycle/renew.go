@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -155,10 +156,15 @@ func aroundOf(tx *store.Tx, c *leafward.Certificate) (a around, err error) {
 	return a, err
 }
 
-// Deploy brings a version to the certificate's targets again: the current one, or an earlier one, which pins it there.
-func (s *Service) Deploy(ctx context.Context, id, target, version string) (jobs []leafward.Job, err error) {
+// Deploy brings a version to the certificate's targets again: the current one, or an earlier one, which pins it there. It
+// returns the ids of the deployments.
+func (s *Service) Deploy(ctx context.Context, id, target, version string, once Once) (jobs []string, err error) {
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
 		jobs = nil
+		replayed, err := once.begin(tx, func(ids string) error { jobs = strings.Fields(ids); return nil })
+		if err != nil || replayed {
+			return err
+		}
 		c, err := s.mine(tx, id)
 		if err != nil {
 			return err
@@ -166,41 +172,50 @@ func (s *Service) Deploy(ctx context.Context, id, target, version string) (jobs 
 		if why, closed := c.Closed(); closed {
 			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not deployed: %s", c.Name, why)
 		}
-		policy, err := tx.RenewalPolicy(c.Policy)
-		if err != nil {
+		if jobs, err = redeploy(tx, &c, target, version); err != nil {
 			return err
-		}
-		installations, err := tx.Installations(id)
-		if err != nil {
-			return err
-		}
-		targets, err := tx.TargetsOf(id)
-		if err != nil {
-			return err
-		}
-		for _, i := range installations {
-			t := targets[i.Target]
-			if target != "" && target != t.ID {
-				continue
-			}
-			v, err := choose(tx, &c, &t, version)
-			if err != nil {
-				return err
-			}
-			i.Desired, i.Pinned, i.LastError = v.ID, version != "" && !v.Current, ""
-			tx.PutInstallation(&i)
-			j, err := deployment(tx, &c, &i, &t, &policy, "", "")
-			if err != nil {
-				return err
-			}
-			jobs = append(jobs, j)
 		}
 		if len(jobs) == 0 {
 			return nowhere(&c, target)
 		}
+		once.end(tx, strings.Join(jobs, " "))
 		return nil
 	})
 	return jobs, err
+}
+
+// redeploy adds a deployment of the version, or of the newest one that serves it, for each target or the named one.
+func redeploy(tx *store.Tx, c *leafward.Certificate, target, version string) (jobs []string, err error) {
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	installations, err := tx.Installations(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := tx.TargetsOf(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range installations {
+		t := targets[i.Target]
+		if target != "" && target != t.ID {
+			continue
+		}
+		v, err := choose(tx, c, &t, version)
+		if err != nil {
+			return nil, err
+		}
+		i.Desired, i.Pinned, i.LastError = v.ID, version != "" && !v.Current, ""
+		tx.PutInstallation(&i)
+		j, err := deployment(tx, c, &i, &t, &policy, "", "")
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, j.ID)
+	}
+	return jobs, tx.Err()
 }
 
 func nowhere(c *leafward.Certificate, target string) error {

@@ -134,10 +134,11 @@ func TestAnEarlierVersionIsBroughtBackAndStaysUntilSomebodyDeploysAgain(t *testi
 		check(t, err)
 		w.bringTo(t, first.ID, "a.example.com", "a", "b")
 		w.settled(t, first.ID)
-		jobs, err := w.Deploy(w.ctx, first.ID, "tgt-a", old["ag-a"])
+		jobs, err := w.Deploy(w.ctx, first.ID, "tgt-a", old["ag-a"], lifecycle.Once{})
 		check(t, err)
-		if len(jobs) != 1 || jobs[0].Target != "tgt-a" || jobs[0].Version != old["ag-a"] || jobs[0].Type != leafward.Deployment {
-			t.Fatalf("%+v", jobs)
+		open := w.open(t, first.ID, leafward.DeployJob)
+		if len(jobs) != 1 || len(open) != 1 || open[0].ID != jobs[0] || open[0].Target != "tgt-a" || open[0].Version != old["ag-a"] || open[0].Type != leafward.Deployment {
+			t.Fatalf("%v %+v", jobs, open)
 		}
 		w.prove(t, first.ID, "a")
 		_, err = w.Renew(w.ctx, first.ID, lifecycle.Once{})
@@ -148,7 +149,7 @@ func TestAnEarlierVersionIsBroughtBackAndStaysUntilSomebodyDeploysAgain(t *testi
 		if at := w.place(t, first.ID, "a"); at.Desired != old["ag-a"] || !at.Pinned {
 			t.Errorf("a renewal ended the rollback: %+v", at)
 		}
-		jobs, err = w.Deploy(w.ctx, first.ID, "", "")
+		jobs, err = w.Deploy(w.ctx, first.ID, "", "", lifecycle.Once{})
 		check(t, err)
 		if at := w.place(t, first.ID, "a"); len(jobs) != 2 || at.Desired == old["ag-a"] || at.Pinned {
 			t.Errorf("it is still pinned: %+v", at)
@@ -157,10 +158,10 @@ func TestAnEarlierVersionIsBroughtBackAndStaysUntilSomebodyDeploysAgain(t *testi
 			"target_id":  {"tgt-none", ""},
 			"version_id": {"tgt-a", old["ag-b"]}, // whose key the agent of tgt-a does not hold
 		} {
-			_, err = w.Deploy(w.ctx, first.ID, ask[0], ask[1])
+			_, err = w.Deploy(w.ctx, first.ID, ask[0], ask[1], lifecycle.Once{})
 			about(t, err, field)
 		}
-		_, err = w.Deploy(w.ctx, first.ID, "", "cv-none")
+		_, err = w.Deploy(w.ctx, first.ID, "", "cv-none", lifecycle.Once{})
 		about(t, err, "version_id")
 	})
 }

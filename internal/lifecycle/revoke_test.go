@@ -58,7 +58,7 @@ func TestARevocationCoversEveryVersionThatHasNotEnded(t *testing.T) {
 		}
 		_, err = w.Renew(w.ctx, first.ID, lifecycle.Once{})
 		refused(t, err, leafward.Conflict)
-		_, err = w.Deploy(w.ctx, first.ID, "", "")
+		_, err = w.Deploy(w.ctx, first.ID, "", "", lifecycle.Once{})
 		refused(t, err, leafward.Conflict)
 		_, err = w.Update(w.ctx, first.ID, "", of(""), at("a"))
 		refused(t, err, leafward.Conflict)

@@ -51,15 +51,25 @@ type Place struct {
 	ID        string
 }
 
-// Selected reads up to limit certificates behind the place that a selector fits and that were made by then, in whatever
-// state they are. A selector that says nothing selects nothing.
-func (v *View) Selected(sel leafward.Selector, behind Place, by time.Time, limit int) ([]leafward.Certificate, error) {
+// Youngest is the place of the certificate that was made last.
+func (v *View) Youngest() (at Place, err error) {
+	var us int64
+	_, err = v.one("SELECT created_at, id FROM certificates ORDER BY created_at DESC, id DESC LIMIT 1", nil, &us, &at.ID)
+	at.CreatedAt = instant(us)
+	return at, err
+}
+
+// Selected reads up to limit certificates behind one place and not behind another, unless that is the zero value, that a
+// selector fits, in whatever state they are. A selector that says nothing selects nothing.
+func (v *View) Selected(sel leafward.Selector, behind, last Place, limit int) ([]leafward.Certificate, error) {
 	if sel.Validate() != nil {
 		return nil, nil
 	}
 	s := newSelection(v.Actor, "team")
 	s.and("(created_at, id) > (?, ?)", micros(behind.CreatedAt), behind.ID)
-	s.and("created_at <= ?", micros(by))
+	if last.ID != "" {
+		s.and("(created_at, id) <= (?, ?)", micros(last.CreatedAt), last.ID)
+	}
 	if sel.Certificates != nil {
 		s.in("id", sel.Certificates)
 	}

@@ -111,11 +111,11 @@ func (s *server) deployCertificate(ctx context.Context, in api.AskWith[api.Deplo
 	if in.Body != nil {
 		body = *in.Body
 	}
-	jobs, err := s.Certificates.Deploy(ctx, in.ID, body.TargetID, body.VersionID)
-	out = api.Deployments{Status: "deployment_triggered", JobIDs: make([]string, len(jobs))}
-	for i := range jobs {
-		out.JobIDs[i] = jobs[i].ID
-	}
+	err = s.once(ctx, asking{api.TriggerDeployment.Info, in.IdempotencyKey, in.ID, body}, func(once lifecycle.Once) error {
+		jobs, err := s.Certificates.Deploy(ctx, in.ID, body.TargetID, body.VersionID, once)
+		out = api.Deployments{Replay: replay(once), Status: "deployment_triggered", JobIDs: append([]string{}, jobs...)}
+		return err
+	})
 	return out, err
 }
 
