@@ -25,8 +25,7 @@ type agent struct {
 func (s *server) rootSHA256(t testing.TB) string {
 	t.Helper()
 	block, _ := pem.Decode(s.root(t))
-	sum := sha256.Sum256(block.Bytes)
-	return hex.EncodeToString(sum[:])
+	return sha256Hex(block.Bytes)
 }
 
 // invite makes a token for one agent.
@@ -45,10 +44,16 @@ func (s *server) join(t testing.TB, home string, n *nginx) *agent {
 	return a
 }
 
-// run starts it.
-func (a *agent) run(t testing.TB) {
+// run starts it. The flags are for this run only.
+func (a *agent) run(t testing.TB, flags ...string) {
 	t.Helper()
-	a.process = start(t, program(t, "leafward-testhooks"), slices.Concat([]string{"agent", "run", "--data-dir", a.dir}, a.flags)...)
+	a.process = start(t, program(t, "leafward-testhooks"), slices.Concat([]string{"agent", "run", "--data-dir", a.dir}, a.flags, flags)...)
+}
+
+// sha256Hex is the fingerprint of a certificate in DER.
+func sha256Hex(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
 }
 
 // fingerprint is the SHA-256 of the first certificate in a text, as openssl tells it, in hex.

@@ -84,6 +84,7 @@ func (c *joinCommand) Run(ctx context.Context) error {
 type runCommand struct {
 	JSON bool `name:"json" help:"Write the log as JSON."`
 	agentFlags
+	pointFlag
 }
 
 // Help is shown below the flags.
@@ -97,9 +98,13 @@ func (c *runCommand) Run(ctx context.Context) error {
 	if c.JSON {
 		handler = slog.NewJSONHandler(os.Stderr, nil)
 	}
+	at, err := c.at()
+	if err != nil {
+		return err
+	}
 	a, err := agent.Open(agent.Config{
 		Dir: c.dir(), AllowPaths: c.AllowPath, AllowCommands: c.AllowCommand, Version: version, Pace: agent.DefaultPace(),
-		Plugins: agent.Plugins(), Log: slog.New(handler),
+		Plugins: agent.Plugins(), Log: slog.New(handler), At: at,
 	})
 	if err != nil {
 		return err

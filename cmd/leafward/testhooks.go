@@ -15,6 +15,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/hook"
 )
 
 // clockFlag says where the clock of the server starts.
@@ -23,6 +24,23 @@ type clockFlag struct {
 }
 
 func (c clockFlag) start() string { return c.StartAt }
+
+// pointFlag breaks an agent, which has no socket to ask.
+type pointFlag struct {
+	Failpoint []string `name:"failpoint" sep:"none" placeholder:"NAME=ACTION" help:"Set an action on a failpoint of the agent: a step of a swap, such as rename=after:1,kill. Can be repeated."`
+}
+
+// at is what the agent calls before each step.
+func (p pointFlag) at() (func(step string) error, error) {
+	points := hook.NewPoints()
+	for _, text := range p.Failpoint {
+		name, action, _ := strings.Cut(text, "=")
+		if err := points.Set(name, action); err != nil {
+			return nil, err
+		}
+	}
+	return points.Hit, nil
+}
 
 // hookCommands move the time of a running server and break it.
 type hookCommands struct {

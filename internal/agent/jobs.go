@@ -43,6 +43,9 @@ func (a *Agent) workOn(ctx context.Context, stopping <-chan struct{}, item item)
 func (a *Agent) order(ctx context.Context, s *shift) error {
 	csr, err := a.makeCSR(s.item)
 	if err == nil {
+		if err := a.at("send csr"); err != nil {
+			return err
+		}
 		err = a.link.csr(ctx, s.item, csr)
 		switch {
 		case err == nil:
@@ -162,6 +165,9 @@ func (a *Agent) deploy(ctx context.Context, s *shift, r *report) (settled bool, 
 	if err != nil {
 		return false, err
 	}
+	if err := a.at("fetch"); err != nil {
+		return false, err
+	}
 	bundle, leaf, err := a.fetch(ctx, s)
 	if err != nil {
 		return false, err
@@ -174,7 +180,7 @@ func (a *Agent) deploy(ctx context.Context, s *shift, r *report) (settled bool, 
 	if err := a.ring.forget(s.item.CertificateID, leaf.PublicKey); err != nil {
 		a.log.WarnContext(ctx, "old keys stay", "error", advised(err))
 	}
-	return false, nil
+	return false, a.at("report")
 }
 
 // fetch picks up the certificate of a deployment and finds its key: on this host by the public key, or with the
@@ -225,6 +231,9 @@ func (a *Agent) prove(ctx context.Context, s *shift, _ *report) (settled bool, e
 	}
 	seen := probe.LookAll(ctx, probe.Request{Address: where.Address, ServerName: where.ServerName})
 	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if err := a.at("verify"); err != nil {
 		return false, err
 	}
 	verified, err := a.link.verify(ctx, s, seen)

@@ -48,7 +48,7 @@ type Config struct {
 	Pace          Pace
 	Plugins       []target.Plugin
 	Log           *slog.Logger
-	At            func(step string) error // for tests, see target.NewFiles; may be nil
+	At            func(step string) error // for tests, called before each step as target.NewFiles calls it; may be nil
 }
 
 // Plugins are the kinds of targets that are built in.
@@ -66,6 +66,7 @@ type Agent struct {
 	files   *target.Files
 	plugins map[string]target.Plugin
 	desk    *desk
+	at      func(step string) error
 }
 
 // Open takes hold of a data directory that holds an agent. The caller closes it.
@@ -88,6 +89,9 @@ func open(c Config, d *dir) (*Agent, error) {
 	identity, err := d.get()
 	if err != nil {
 		return nil, err
+	}
+	if c.At == nil {
+		c.At = func(string) error { return nil }
 	}
 	if c.AllowPaths != nil {
 		identity.AllowPaths = c.AllowPaths
@@ -117,7 +121,7 @@ func open(c Config, d *dir) (*Agent, error) {
 	return &Agent{
 		Identity: identity, version: c.Version, pace: c.Pace, log: c.Log, dir: d, ring: ring, files: files, plugins: plugins,
 		link: &link{client: pinned(identity.Server, identity.Root, identity.Key, c.Version), id: identity.ID},
-		desk: newDesk(c.Pace),
+		desk: newDesk(c.Pace), at: c.At,
 	}, nil
 }
 

@@ -101,12 +101,15 @@ func (a *App) watch(next http.Handler) http.Handler {
 		begun := time.Now()
 		out := &recorder{ResponseWriter: w}
 		next.ServeHTTP(out, r)
-		took := time.Since(begun)
+		took, status := time.Since(begun), out.status()
+		if status >= http.StatusInternalServerError && r.Context().Err() != nil {
+			status = statusLeft
+		}
 		route := r.Pattern
 		if route == "" {
 			route = "unmatched"
 		}
-		a.metrics.request(route, out.status(), took)
+		a.metrics.request(route, status, took)
 		actor, known := leafward.ActorFrom(r.Context())
 		if !known {
 			actor.ID = "anonymous"
@@ -115,11 +118,14 @@ func (a *App) watch(next http.Handler) http.Handler {
 			}
 		}
 		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request",
-			slog.String("method", shortened(r.Method)), slog.String("route", route), slog.Int("status", out.status()), slog.Int64("bytes", out.bytes),
+			slog.String("method", shortened(r.Method)), slog.String("route", route), slog.Int("status", status), slog.Int64("bytes", out.bytes),
 			slog.Duration("took", took.Round(time.Microsecond)), slog.String("request_id", leafward.RequestID(r.Context())),
 			slog.String("actor", actor.ID), slog.String("name", actor.Name), slog.String("from", origin(r)))
 	})
 }
+
+// statusLeft is what is noted of a request whose client left before it was answered: no failure of ours.
+const statusLeft = 499
 
 func shortened(method string) string { return method[:min(len(method), 16)] }
 

@@ -19,7 +19,7 @@ const Lane = "probe"
 const (
 	agentFirst  = 5 * time.Minute  // how long the server waits for the word of an agent of another make
 	proveTime   = 30 * time.Second // bounds one attempt of the server
-	minLookWait = 5 * time.Second  // between two looks, growing with the time since the deployment
+	minLookWait = time.Second      // between two looks, growing with the time since the deployment
 	maxLookWait = 5 * time.Minute
 )
 
