@@ -42,7 +42,7 @@ func (a *App) wire(context.Context) (err error) {
 	orders := lifecycle.NewOrders(a.db, a.master, a.verbs.issuers.Open)
 	prover := deploy.New(a.db, targetTypes(), outbound.New(outbound.Config{Allow: a.config.ProbeAllow}).DialContext)
 	kinds := slices.Concat(orders.Kinds(), prover.Kinds(), fleet.Kinds())
-	schedules := slices.Concat(orders.Schedules(), a.schedules())
+	schedules := slices.Concat(orders.Schedules(), prover.Schedules(), a.schedules())
 	a.verbs.engine, err = job.New(job.Config{
 		DB: a.db, Log: a.log, Points: a.points, Worker: a.name, Kinds: kinds, Schedules: schedules, Workers: workers, Grace: grace,
 	})

@@ -17,7 +17,7 @@ import (
 const Lane = "probe"
 
 const (
-	agentFirst  = 5 * time.Minute  // how long the server waits for the word of an agent of another make
+	agentFirst  = 5 * time.Minute  // how long the server waits for the word of an agent before it looks itself
 	proveTime   = 30 * time.Second // bounds one attempt of the server
 	minLookWait = time.Second      // between two looks, growing with the time since the deployment
 	maxLookWait = 5 * time.Minute
@@ -49,6 +49,11 @@ func (p *Prover) Kinds() []job.Kind {
 		{Name: leafward.DeployJob, Settled: p.deploySettled, Moot: unbound},
 		{Name: leafward.ProveJob, Work: p.work, Timeout: proveTime, Settled: p.proveSettled, Moot: unbound},
 	}
+}
+
+// Schedules are what happens to proofs by the clock.
+func (p *Prover) Schedules() []job.Schedule {
+	return []job.Schedule{{Name: "proofs", Every: overdueEvery, Run: p.takeOver}}
 }
 
 // unbound tells whether the certificate was taken off the target that a deployment or proof was for.

@@ -57,7 +57,7 @@ func newHouse(t *testing.T, db *store.DB, allow outbound.Config) *house {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	prover := deploy.New(db, []target.Plugin{nginx.Plugin()}, outbound.New(allow).DialContext)
-	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "server-1", Workers: 4, Kinds: append(prover.Kinds(), job.Kind{Name: leafward.RootJob})})
+	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "server-1", Workers: 4, Kinds: append(prover.Kinds(), job.Kind{Name: leafward.RootJob}), Schedules: prover.Schedules()})
 	check(t, err)
 	h := &house{Service: deploy.NewService(db, engine), db: db, engine: engine, ctx: storetest.Admin(t.Context())}
 	running, stop := context.WithCancel(context.Background())

@@ -24,6 +24,7 @@ type proof struct {
 	expectation
 	endpoints []leafward.Endpoint
 	newer     bool // a newer version must be there
+	ours      bool // the target's agent looks when it is asked
 	now       time.Time
 }
 
@@ -62,14 +63,43 @@ func (p *Prover) work(ctx context.Context, run *job.Run) error {
 		return p.conclude(ctx, run, &t, leafward.ProofServed, by, told)
 	}
 	reason = first(t.doubt(), reason)
-	if err := p.keep(ctx, run, word, told); err != nil {
-		return err
-	}
-	if result == wrong {
-		return wrongServed(reason)
-	}
-	return job.Snooze{After: pace(&t), WaitingFor: reason}
+	return p.keep(ctx, run, word, told, func(tx *store.Tx, j *leafward.Job) error {
+		after := pace(&t)
+		if t.ours && !byAgent {
+			j.Agent, after, reason = t.target.Agent, 0, "the agent "+t.target.Agent+", which did not look; meanwhile, "+reason
+		}
+		if result == wrong {
+			return run.Engine().Fail(tx, j, wrongServed(reason))
+		}
+		return run.Engine().Snooze(tx, j, after, reason)
+	})
 }
+
+// takeOver has the server look where agents of ours were to look and did not for a while. What the server does not see
+// proved goes back to the agent.
+func (p *Prover) takeOver(ctx context.Context) error {
+	for ctx.Err() == nil {
+		n := 0
+		err := p.db.Write(ctx, func(tx *store.Tx) error {
+			left, err := tx.ProofsLeft(tx.Now.Add(-agentFirst), overdueBatch)
+			for _, j := range left {
+				j.Agent, j.RunAt = "", tx.Now
+				tx.PutJob(&j)
+			}
+			n = len(left)
+			return err
+		})
+		if err != nil || n < overdueBatch {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+const (
+	overdueEvery = 30 * time.Second
+	overdueBatch = 100
+)
 
 // read reads everything one attempt needs; found is false when the installation was removed.
 func (p *Prover) read(ctx context.Context, j leafward.Job) (t proof, found bool, err error) {
@@ -79,6 +109,9 @@ func (p *Prover) read(ctx context.Context, j leafward.Job) (t proof, found bool,
 			return err
 		}
 		t.newer = t.installation.Desired != j.Version
+		if t.ours, _, err = v.AgentIsOurs(t.target.Agent); err != nil {
+			return err
+		}
 		if t.endpoints, err = v.Endpoints(t.installation.ID); err != nil {
 			return err
 		}
@@ -139,12 +172,12 @@ func (p *Prover) conclude(ctx context.Context, run *job.Run, t *proof, how leafw
 	return err
 }
 
-// keep writes what the server saw into the checkpoint, beside what the agent said meanwhile.
-func (p *Prover) keep(ctx context.Context, run *job.Run, word *Verification, told func(*store.Tx) error) error {
+// keep writes what the server saw into the checkpoint, beside what the agent said meanwhile, and then lets go of the job.
+func (p *Prover) keep(ctx context.Context, run *job.Run, word *Verification, told func(*store.Tx) error, then func(*store.Tx, *leafward.Job) error) error {
 	return run.Within(ctx, func(tx *store.Tx, j *leafward.Job) error {
 		if _, err := tx.Installation(j.Installation); err != nil {
 			if leafward.KindOf(err) == leafward.NotFound {
-				return nil // removed while looking: the next attempt ends the job
+				return run.Engine().Complete(tx, j, nil) // removed while looking: nothing must be there any more
 			}
 			return err
 		}
@@ -159,8 +192,7 @@ func (p *Prover) keep(ctx context.Context, run *job.Run, word *Verification, tol
 		if j.Checkpoint, err = encode(s); err != nil {
 			return err
 		}
-		tx.PutJob(j)
-		return tx.Err()
+		return then(tx, j)
 	})
 }
 

@@ -64,6 +64,11 @@ func (tx *Tx) NoteDeployment(agent string, failed bool) {
 	tx.Exec("UPDATE agents SET deploy_failed = $2, revision = revision + 1, updated_at = $3 WHERE id = $1 AND deploy_failed <> $2", agent, failed, micros(tx.Now))
 }
 
+// ProofsLeft reads up to limit proofs that an agent was to look after and that nobody took up since the instant.
+func (v *View) ProofsLeft(since time.Time, limit int) ([]leafward.Job, error) {
+	return selectAll(v, jobs(), "WHERE agent <> '' AND "+openJobs+" AND kind = 'prove' AND status = 'Pending' AND run_at <= $1 ORDER BY run_at, id LIMIT $2", micros(since), limit)
+}
+
 // ProveJob reads the newest job that proves a version at an installation, whoever asks.
 func (v *View) ProveJob(installation, version string) (leafward.Job, bool, error) {
 	return selectOne(v, jobs(), "WHERE installation = $1 AND installation <> '' AND kind = $2 AND version = $3 ORDER BY created_at DESC, id DESC LIMIT 1",

@@ -19,6 +19,10 @@ const (
 	proveTime = 5 * time.Second       // for the new workers to come up after a reload
 	lingering = time.Second           // for workers of earlier reloads, which may still answer, to go
 	provePace = 50 * time.Millisecond // between two looks
+
+	// overlap is how long nothing else must be seen. nginx tells its old workers to go 100 ms after it started the new
+	// ones (ngx_master_process_cycle), and both answer until then.
+	overlap = 200 * time.Millisecond
 )
 
 // Plugin describes this kind of target.
@@ -134,7 +138,7 @@ func (s *server) look(ctx context.Context, b target.Bundle) ([]string, error) {
 	return s.host.Look(ctx, where.Address, where.ServerName)
 }
 
-// prove looks until the new certificate is served or the time is over. known are the certificates that may still be
+// prove looks until nothing but the new certificate is served or the time is over. known are the certificates that may still be
 // seen. Only when every address goes on showing something else is it wrong: behind a name there may be other hosts.
 func (s *server) prove(ctx context.Context, b target.Bundle, known []string) error {
 	want, address := b.Fingerprint(), s.config.Endpoint().Address
@@ -142,12 +146,17 @@ func (s *server) prove(ctx context.Context, b target.Bundle, known []string) err
 		s.host.Tell(target.Step{Name: "prove", OK: ok, Message: fmt.Sprintf(format, args...)})
 		return nil
 	}
-	begun := time.Now()
+	begun, alone := time.Now(), time.Time{} // since when only the new one is seen
 	for {
 		served, err := s.look(ctx, b)
+		if other := slices.ContainsFunc(served, func(f string) bool { return f != want }); len(served) == 0 || other {
+			alone = time.Time{}
+		} else if alone.IsZero() {
+			alone = time.Now()
+		}
 		foreign := func(f string) bool { return f != want && !slices.Contains(known, f) }
 		switch {
-		case len(served) > 0 && !slices.ContainsFunc(served, func(f string) bool { return f != want }):
+		case !alone.IsZero() && time.Since(alone) >= overlap:
 			return tell(true, "%s serves the new certificate", address)
 		case len(served) > 0 && time.Since(begun) > lingering && !slices.ContainsFunc(served, func(f string) bool { return !foreign(f) }):
 			wrong := &target.WrongCertificate{Address: address, Served: served}

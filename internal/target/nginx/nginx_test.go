@@ -292,6 +292,34 @@ func TestNotSeeingTheNewCertificatePutsNothingBack(t *testing.T) {
 	s.serves(fresh)
 }
 
+// For a moment after a reload old and new workers answer in turn.
+func TestOneLookAtANewWorkerIsNotProofWhileOldOnesAnswer(t *testing.T) {
+	s := start(t)
+	s.secure(s.file("tls/shop.pem"), s.file("tls/shop.key"))
+	a := targettest.NewAuthority(t)
+	old, fresh := a.Bundle(t, name), a.Bundle(t, name)
+	looks, last := 0, target.Step{}
+	turns := []target.Bundle{old, fresh, old, fresh, fresh, old} // the first is the look before the change
+	host := s.host(nil, func(step target.Step) { last = step })
+	host.Look = func(context.Context, string, string) ([]string, error) {
+		looks++
+		if looks <= len(turns) {
+			return []string{turns[looks-1].Fingerprint()}, nil
+		}
+		return []string{fresh.Fingerprint()}, nil
+	}
+	made, err := nginx.New(s.config(nil), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := made.Deploy(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	if looks <= len(turns)+1 || last.Name != "prove" || !last.OK {
+		t.Errorf("after %d looks it told %+v", looks, last)
+	}
+}
+
 func TestAnNginxThatDoesNotRunGetsItsFilesForTheNextStart(t *testing.T) {
 	s := start(t)
 	s.run(s.command("-s", "stop")...)
