@@ -87,8 +87,15 @@ type process struct {
 // start runs a program until the end of the test, and dies with it.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
+	return startIn(t, "", nil, name, args...)
+}
+
+// startIn is start in a directory and an environment.
+func startIn(t testing.TB, dir string, env []string, name string, args ...string) *process {
+	t.Helper()
 	p := &process{name: filepath.Base(name) + " " + args[0], gone: make(chan struct{}), fresh: make(chan struct{})}
 	p.cmd = exec.Command(name, args...)
+	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.WaitDelay = 5 * time.Second // of those who inherited its output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

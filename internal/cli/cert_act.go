@@ -17,11 +17,6 @@ type certRenew struct {
 	waiting
 }
 
-// Help is shown below the flags.
-func (*certRenew) Help() string {
-	return "A certificate is renewed by itself when its time has come; this does it now. It is done when every target serves the new certificate."
-}
-
 func (c *certRenew) Run(ctx context.Context, s *Session) error {
 	r, err := c.begin(ctx, s)
 	if err != nil {
@@ -198,14 +193,6 @@ type certRevoke struct {
 	Version string `placeholder:"SERIAL" help:"Only this version: its serial, id or the beginning of its SHA-256. Otherwise every one that has not expired, and the certificate is closed."`
 	Replace bool   `help:"First make, deploy and prove a version with a new key; for keyCompromise the revocation comes first."`
 	waiting
-}
-
-// Help is shown below the flags.
-func (*certRevoke) Help() string {
-	return "Examples:\n" +
-		"  leafward cert revoke shop --reason superseded\n" +
-		"  leafward cert revoke shop --reason keyCompromise --replace\n\n" +
-		"Revoked is for ever, but for certificateHold."
 }
 
 func (c *certRevoke) Run(ctx context.Context, s *Session) error {

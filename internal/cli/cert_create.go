@@ -16,14 +16,6 @@ type certCreate struct {
 	waiting
 }
 
-// Help is shown below the flags.
-func (*certCreate) Help() string {
-	return "Examples:\n" +
-		"  leafward cert create shop.example.com www.shop.example.com --target nginx-web1\n" +
-		"  leafward cert create db.example.com --csr db.csr --ttl 30d\n\n" +
-		"Without --target and --csr it is recorded and waits for a CSR, which `leafward issue` brings."
-}
-
 func (c *certCreate) Run(ctx context.Context, s *Session) error {
 	id, err := c.identity()
 	if err != nil {

@@ -20,15 +20,6 @@ type issueCommand struct {
 	Timeout time.Duration `default:"1m" placeholder:"TIME" help:"How long to wait for the certificate (${default})."`
 }
 
-// Help is shown below the flags.
-func (*issueCommand) Help() string {
-	return "Examples:\n" +
-		"  leafward issue www.example.com example.com --out /etc/ssl/www\n" +
-		"  leafward issue www.example.com example.com --out /etc/ssl/www --force    (again, with a new key)\n\n" +
-		"The key is made here and never leaves this machine. NAME.crt has the certificate and those above it, NAME.key (mode 0600) the key; in their names a wildcard's star is _wildcard. " +
-		"A certificate that is known by this name already gets its next version."
-}
-
 // pairOf is what issue answers in JSON.
 type pairOf struct {
 	Certificate api.Certificate `json:"certificate"`
