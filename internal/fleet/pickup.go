@@ -204,8 +204,10 @@ func (s *Service) Settled(ctx context.Context, jobID string, wait time.Duration)
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	system := leafward.WithActor(ctx, leafward.System("waiting"))
+	watch := s.db.Watch(jobID)
+	defer watch.Close()
 	for over := false; ; {
-		changed := s.db.Changed()
+		changed := watch.Next()
 		err := s.db.View(system, func(v *store.View) (err error) {
 			j, _, err = v.JobOfAny(jobID)
 			return err

@@ -174,8 +174,10 @@ func (e *Engine) skewed() error {
 func (e *Engine) dispatch(ctx, base context.Context) {
 	poll := time.NewTimer(0)
 	defer poll.Stop()
+	watch := e.db.Watch(store.DueJobs)
+	defer watch.Close()
 	for {
-		changed, nudged := e.db.Changed(), e.nudges.wait()
+		changed, nudged := watch.Next(), e.nudges.wait()
 		e.take(ctx, base)
 		select {
 		case <-ctx.Done():

@@ -52,7 +52,7 @@ func (s *Service) Bulk(ctx context.Context, kind leafward.BatchKind, sel leafwar
 		return Batch{}, err
 	}
 	var b Batch
-	err = s.watch(ctx, bulkWait, func() (done bool, err error) {
+	err = s.watch(ctx, id, bulkWait, func() (done bool, err error) {
 		err = s.db.View(ctx, func(v *store.View) error { b.Batch, err = v.Batch(id); return err })
 		return !b.EndedAt.IsZero(), err
 	})

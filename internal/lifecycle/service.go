@@ -195,7 +195,7 @@ func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Sh
 		return shown, nil
 	}
 	now := shown
-	err := s.watch(ctx, most, func() (done bool, err error) {
+	err := s.watch(ctx, shown.ID, most, func() (done bool, err error) {
 		if now, err = s.show(ctx, shown.ID, shown.Job); err != nil {
 			return false, err
 		}
@@ -204,12 +204,14 @@ func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Sh
 	return now, err
 }
 
-// watch looks after every change until it sees what is waited for, at most as long as said.
-func (s *Service) watch(ctx context.Context, most time.Duration, look func() (done bool, err error)) error {
+// watch looks after every change of a row until it sees what is waited for, at most as long as said.
+func (s *Service) watch(ctx context.Context, id string, most time.Duration, look func() (done bool, err error)) error {
 	over := time.NewTimer(most)
 	defer over.Stop()
+	watch := s.db.Watch(id)
+	defer watch.Close()
 	for {
-		changed := s.db.Changed()
+		changed := watch.Next()
 		if done, err := look(); done || err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ func (v *View) Batch(id string) (leafward.Batch, error) {
 // EndBatch notes that nothing more happens in a batch; why is empty when it met everything.
 func (tx *Tx) EndBatch(id, why string) {
 	tx.Exec("UPDATE batches SET ended_at = $2, last_error = $3, updated_at = $2, revision = revision + 1 WHERE id = $1", id, micros(tx.Now), why)
+	tx.touch(id)
 }
 
 // AddBatchItems inserts items of one batch and adds them to its totals.

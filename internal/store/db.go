@@ -149,33 +149,6 @@ func (db *DB) Ping(ctx context.Context) error {
 	})
 }
 
-// Changed returns a channel that is closed by the next commit of this process that wrote something.
-func (db *DB) Changed() <-chan struct{} { return db.changes.next() }
-
-// changes wakes everybody who waits for the next commit.
-type changes struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (c *changes) next() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ch == nil {
-		c.ch = make(chan struct{})
-	}
-	return c.ch
-}
-
-func (c *changes) tell() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ch != nil {
-		close(c.ch)
-		c.ch = nil
-	}
-}
-
 // conn is one SQLite connection that keeps its prepared statements.
 type conn struct {
 	dialect

@@ -62,6 +62,7 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 	n := tx.Exec("INSERT INTO jobs ("+t.list+") VALUES ("+marks(1, len(args))+") ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
 	if n == 1 {
 		*job = fresh
+		tx.touchJob(job)
 		return true
 	}
 	if tx.err != nil {
@@ -80,7 +81,18 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 }
 
 // PutJob writes a job that was read in this transaction.
-func (tx *Tx) PutJob(job *leafward.Job) { put(tx, jobs(), job) }
+func (tx *Tx) PutJob(job *leafward.Job) {
+	put(tx, jobs(), job)
+	tx.touchJob(job)
+}
+
+// touchJob tells who works jobs of one that may be claimed, and of one that ended and made room in its lane.
+func (tx *Tx) touchJob(job *leafward.Job) {
+	tx.touch(job.ID)
+	if job.Status != leafward.JobRunning && job.Kind != leafward.RootJob {
+		tx.touch(DueJobs)
+	}
+}
 
 // Job reads one job inside the actor's scope.
 func (v *View) Job(id string) (leafward.Job, error) { return byID(v, jobs(), "team", id) }

@@ -207,6 +207,7 @@ func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
 	}
 	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 	insertRow(tx, t, row)
+	tx.touch(m.ID)
 	index(tx, t.noun, m.ID, row, false)
 }
 
@@ -237,6 +238,7 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	if n == 0 && tx.err == nil {
 		tx.err = errStale
 	}
+	tx.touch(m.ID)
 	index(tx, t.noun, m.ID, row, true)
 }
 

@@ -27,8 +27,17 @@ type View struct {
 // reading methods return theirs. A Tx must not be used after its function returned.
 type Tx struct {
 	View
-	err    error
-	events []leafward.Event
+	err     error
+	events  []leafward.Event
+	touched map[string]bool // topics of what was written
+}
+
+// touch names what was written, for those who watch it.
+func (tx *Tx) touch(topic string) {
+	if tx.touched == nil {
+		tx.touched = make(map[string]bool)
+	}
+	tx.touched[topic] = true
 }
 
 // Err is the first error of a writing method so far.

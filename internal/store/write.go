@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -24,14 +25,9 @@ func (db *DB) Write(ctx context.Context, change func(*Tx) error) error {
 		return err
 	}
 	if db.writer != nil {
-		err = db.writer.submit(ctx, actor, change)
-	} else {
-		err = db.writePostgres(ctx, actor, change)
+		return db.writer.submit(ctx, actor, change)
 	}
-	if err == nil {
-		db.changes.tell()
-	}
-	return err
+	return db.writePostgres(ctx, actor, change)
 }
 
 // run calls the change and catches its panic, so that one bad change does not take the writer down.
@@ -52,13 +48,15 @@ func run(tx *Tx, change func(*Tx) error) (err error) {
 
 func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		xid, err := db.tryPostgres(ctx, actor, change)
+		touched, xid, err := db.tryPostgres(ctx, actor, change)
 		switch {
 		case err == nil:
+			db.changes.tell(touched)
 			return nil
 		case xid != "" && lostConnection(err):
 			done, asked := db.committed(ctx, xid)
 			if asked == nil && done {
+				db.changes.tell(touched)
 				return nil
 			}
 			if asked != nil {
@@ -88,11 +86,12 @@ func exhausted(err error) error {
 	return translate(err)
 }
 
-// tryPostgres runs the change once. The xid is not empty when the commit was sent, so that a lost answer can be looked up.
-func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (xid string, err error) {
+// tryPostgres runs the change once and tells what it touched. The xid is not empty when the commit was sent, so that a
+// lost answer can be looked up.
+func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (touched map[string]bool, xid string, err error) {
 	sqlTx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer func() { _ = sqlTx.Rollback() }()
 	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: sqlTx}}
@@ -100,16 +99,16 @@ func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func
 	var id string
 	const begin = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text"
 	if err := sqlTx.QueryRowContext(ctx, begin).Scan(&now, &id); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	tx.Now = instant(now).Add(db.config.Clock.Offset()).Truncate(time.Microsecond)
 	if err := run(tx, change); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if err := db.config.Points.Hit("store.before-commit"); err != nil {
-		return "", err
+		return nil, "", err
 	}
-	return id, sqlTx.Commit()
+	return tx.touched, id, sqlTx.Commit()
 }
 
 // committed asks PostgreSQL whether the transaction with the lost answer was committed.
@@ -295,8 +294,21 @@ func (w *writer) transact(batch []*pending) (err error) {
 	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
 		return err
 	}
-	_, err = w.conn.ExecContext(background, "COMMIT")
+	if _, err = w.conn.ExecContext(background, "COMMIT"); err == nil {
+		w.db.changes.tell(touchedBy(batch))
+	}
 	return translate(err)
+}
+
+// touchedBy is what the changes of a batch that were not refused wrote.
+func touchedBy(batch []*pending) map[string]bool {
+	all := make(map[string]bool)
+	for _, p := range batch {
+		if p.err == nil {
+			maps.Copy(all, p.tx.touched)
+		}
+	}
+	return all
 }
 
 // apply runs one change under a savepoint, again while it meets stale rows.
