@@ -127,26 +127,44 @@ func (tx *Tx) AddCertificate(c *leafward.Certificate) {
 
 // PutCertificate writes a certificate that was read in this transaction.
 func (tx *Tx) PutCertificate(c *leafward.Certificate) {
-	before, found, err := selectOne(&tx.View, certificates(), "WHERE id = $1", c.ID)
-	tx.Fail(err)
+	before, found := leafward.Certificate{}, true
+	if read := tx.rowsRead[certificates().name+"/"+c.ID]; read.at(c.Revision) {
+		before = read.row.(leafward.Certificate)
+	} else {
+		var err error
+		before, found, err = selectOne(&tx.View, certificates(), "WHERE id = $1", c.ID)
+		tx.Fail(err)
+	}
 	put(tx, certificates(), c)
-	if was, is := before.Fold(), c.Fold(); found && was != is {
-		tx.fold(was, -1)
-		tx.fold(is, 1)
+	if found {
+		tx.fold(before.Fold(), -1)
+		tx.fold(c.Fold(), 1)
 	}
 }
 
-// fold moves a count: at once on SQLite, where one writer owns it, and as a row of its own on PostgreSQL, so that no
-// transaction queues behind another's count; FoldCounts adds those up.
+// fold moves a count at the end of the change: what moves there and back writes nothing.
 func (tx *Tx) fold(k leafward.FoldKey, n int) {
-	if tx.name == "postgres" {
-		tx.Exec("INSERT INTO certificate_deltas (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
-		return
+	if tx.folds == nil {
+		tx.folds = make(map[leafward.FoldKey]int)
 	}
-	tx.Exec(`INSERT INTO certificate_counts (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (team, issuer, state, expiry_day, renew_day) DO UPDATE SET n = certificate_counts.n + excluded.n`, k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
-	if n < 0 {
-		tx.Exec("DELETE FROM certificate_counts WHERE team = $1 AND issuer = $2 AND state = $3 AND expiry_day = $4 AND renew_day = $5 AND n = 0", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay)
+	tx.folds[k] += n
+}
+
+// writeFolds moves the counts: at once on SQLite, where one writer owns them, and as rows of their own on PostgreSQL, so
+// that no transaction queues behind another's count; FoldCounts adds those up.
+func (tx *Tx) writeFolds() {
+	for k, n := range tx.folds {
+		switch {
+		case n == 0:
+		case tx.name == "postgres":
+			tx.Exec("INSERT INTO certificate_deltas (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
+		default:
+			tx.Exec(`INSERT INTO certificate_counts (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)
+				ON CONFLICT (team, issuer, state, expiry_day, renew_day) DO UPDATE SET n = certificate_counts.n + excluded.n`, k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
+			if n < 0 {
+				tx.Exec("DELETE FROM certificate_counts WHERE team = $1 AND issuer = $2 AND state = $3 AND expiry_day = $4 AND renew_day = $5 AND n = 0", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay)
+			}
+		}
 	}
 }
 

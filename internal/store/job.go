@@ -63,6 +63,7 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 	if n == 1 {
 		*job = fresh
 		tx.touchJob(job)
+		tx.Fail(remember(&tx.View, t, job))
 		return true
 	}
 	if tx.err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,8 +23,9 @@ type table[T any] struct {
 
 // layout is what reflection finds in a type, once per type.
 type layout struct {
-	columns []column
-	list    string // "a, b, c"
+	columns      []column
+	list         string // "a, b, c"
+	id, revision int    // places of these columns, -1 where there are none
 }
 
 type column struct {
@@ -46,6 +48,7 @@ func tableOf[T any](noun, name string) table[T] {
 	for i, c := range l.columns {
 		names[i] = c.name
 	}
+	l.id, l.revision = slices.Index(names, "id"), slices.Index(names, "revision")
 	l.list = strings.Join(names, ", ")
 	layouts.Store(t, l)
 	return table[T]{noun, name, l}
@@ -93,6 +96,17 @@ func (c column) value(row reflect.Value) (any, error) {
 	}
 }
 
+// valuesOf are the values of all columns of a row.
+func (l *layout) valuesOf(row reflect.Value) (values []any, err error) {
+	values = make([]any, len(l.columns))
+	for i, c := range l.columns {
+		if values[i], err = c.value(row); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
 // scanRow reads one row of the table's columns into out.
 func (l *layout) scanRow(scan func(...any) error, out reflect.Value) error {
 	targets := make([]any, len(l.columns))
@@ -131,7 +145,7 @@ func selectAll[T any](v *View, t table[T], tail string, args ...any) ([]T, error
 			return err
 		}
 		all = append(all, row)
-		return nil
+		return remember(v, t, &row)
 	}, "SELECT "+t.list+" FROM "+t.name+" "+tail, args...)
 	return all, err
 }
@@ -163,6 +177,11 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 		return
 	}
 	v := reflect.ValueOf(row).Elem()
+	values, err := t.valuesOf(v)
+	if err != nil {
+		tx.Fail(err)
+		return
+	}
 	var names, marks []string
 	var args []any
 	auto := -1
@@ -171,12 +190,7 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 			auto = i
 			continue
 		}
-		value, err := c.value(v)
-		if err != nil {
-			tx.Fail(err)
-			return
-		}
-		args = append(args, value)
+		args = append(args, values[i])
 		names = append(names, c.name)
 		marks = append(marks, "$"+strconv.Itoa(len(args)))
 	}
@@ -186,7 +200,7 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 		return
 	}
 	c := t.columns[auto]
-	_, err := tx.one(query+" RETURNING "+c.name, args, v.FieldByIndex(c.path).Addr().Interface())
+	_, err = tx.one(query+" RETURNING "+c.name, args, v.FieldByIndex(c.path).Addr().Interface())
 	tx.Fail(err)
 }
 
@@ -208,10 +222,12 @@ func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
 	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 	insertRow(tx, t, row)
 	tx.touch(m.ID)
-	index(tx, t.noun, m.ID, row, false)
+	index(tx, t.noun, m.ID, row, &readRow{}, 0)
+	tx.Fail(remember(&tx.View, t, row))
 }
 
-// put writes a noun that was read in this transaction. A row changed meanwhile makes the transaction run again.
+// put writes a noun that was read in this transaction: the columns that changed, so that only their indexes are touched.
+// A row changed meanwhile makes the transaction run again.
 func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	if tx.err != nil {
 		return
@@ -219,19 +235,20 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	m := P(row).Meta()
 	read := m.Revision
 	m.Revision, m.UpdatedAt = read+1, tx.Now
-	v := reflect.ValueOf(row).Elem()
+	values, err := t.valuesOf(reflect.ValueOf(row).Elem())
+	if err != nil {
+		tx.Fail(err)
+		return
+	}
+	before := tx.rowsRead[t.name+"/"+m.ID]
 	args := []any{m.ID, read}
 	var sets []string
-	for _, c := range t.columns {
-		if c.auto || c.name == "id" || c.name == "uuid" || c.name == "created_at" {
+	for i, c := range t.columns {
+		fixed := c.auto || c.name == "id" || c.name == "uuid" || c.name == "created_at"
+		if fixed || before.at(read) && equal(before.values[i], values[i]) {
 			continue
 		}
-		value, err := c.value(v)
-		if err != nil {
-			tx.Fail(err)
-			return
-		}
-		args = append(args, value)
+		args = append(args, values[i])
 		sets = append(sets, c.name+" = $"+strconv.Itoa(len(args)))
 	}
 	n := tx.Exec("UPDATE "+t.name+" SET "+strings.Join(sets, ", ")+" WHERE id = $1 AND revision = $2", args...)
@@ -239,7 +256,8 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		tx.err = errStale
 	}
 	tx.touch(m.ID)
-	index(tx, t.noun, m.ID, row, true)
+	index(tx, t.noun, m.ID, row, before, read)
+	keep(tx, t, m, row, values)
 }
 
 // remove deletes a noun that was read in this transaction.
@@ -257,39 +275,56 @@ type findable interface{ Terms() []string }
 // maxTerm bounds the length of an indexed word, in bytes.
 const maxTerm = 128
 
-// index keeps the words that a search finds the row by.
-func index(tx *Tx, noun, id string, row any, had bool) {
+// index keeps the words that a search finds the row by. Before is how the row was read at a revision, 0 for a new one.
+func index(tx *Tx, noun, id string, row any, before *readRow, revision int64) {
 	f, ok := row.(findable)
 	if !ok || tx.err != nil {
 		return
 	}
-	want := make(map[string]bool)
-	for _, w := range f.Terms() {
-		if w = term(w); w != "" {
-			want[w] = true
-		}
+	want := words(f)
+	if before.at(revision) && slices.Equal(before.words, want) {
+		return
 	}
-	if had {
-		var stale []string
+	if revision > 0 {
+		var had []string
 		err := tx.rows(func(scan func(...any) error) error {
 			var w string
-			if err := scan(&w); err != nil {
-				return err
-			}
-			if !want[w] {
-				stale = append(stale, w)
-			}
-			delete(want, w)
-			return nil
+			err := scan(&w)
+			had = append(had, w)
+			return err
 		}, "SELECT term FROM terms WHERE noun = $1 AND id = $2", noun, id)
 		tx.Fail(err)
-		for _, w := range stale {
-			tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+		for _, w := range had {
+			if _, wanted := slices.BinarySearch(want, w); !wanted {
+				tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+			}
+		}
+		want = slices.DeleteFunc(slices.Clone(want), func(w string) bool { return slices.Contains(had, w) })
+	}
+	for some := range slices.Chunk(want, maxMarks) {
+		var rows []string
+		args := []any{noun, id}
+		for _, w := range some {
+			args = append(args, w)
+			rows = append(rows, "($1, $"+strconv.Itoa(len(args))+", $2)")
+		}
+		tx.Exec("INSERT INTO terms (noun, term, id) VALUES "+strings.Join(rows, ", "), args...)
+	}
+}
+
+// maxMarks bounds the rows that one statement inserts.
+const maxMarks = 32
+
+// words are the indexed forms of what a row is found by, sorted, each once.
+func words(f findable) []string {
+	var all []string
+	for _, w := range f.Terms() {
+		if w = term(w); w != "" {
+			all = append(all, w)
 		}
 	}
-	for w := range want {
-		tx.Exec("INSERT INTO terms (noun, term, id) VALUES ($1, $2, $3)", noun, w, id)
-	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // term is the indexed form of a word: lower case, bounded without cutting a character.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -19,8 +20,9 @@ type View struct {
 	Now   time.Time // the one instant of this transaction
 	Actor leafward.Actor
 	dialect
-	ctx context.Context
-	q   querier
+	ctx      context.Context
+	q        querier
+	rowsRead map[string]*readRow // by table and id; nil where nothing is written
 }
 
 // Tx is a View that also writes. Writing methods keep the first error, which Write returns;
@@ -30,6 +32,7 @@ type Tx struct {
 	err     error
 	events  []leafward.Event
 	touched map[string]bool // topics of what was written
+	folds   map[leafward.FoldKey]int
 }
 
 // touch names what was written, for those who watch it.
@@ -72,7 +75,7 @@ func (tx *Tx) Try(part func() error) error {
 	if tx.err != nil {
 		return tx.err
 	}
-	recorded := len(tx.events)
+	recorded, folds := len(tx.events), maps.Clone(tx.folds)
 	refused := part()
 	if tx.err != nil {
 		refused = tx.err
@@ -85,7 +88,7 @@ func (tx *Tx) Try(part func() error) error {
 	if tx.err = refused; !alone(refused) {
 		return refused
 	}
-	tx.err, tx.events = nil, tx.events[:recorded]
+	tx.err, tx.events, tx.folds = nil, tx.events[:recorded], folds
 	tx.Exec("ROLLBACK TO part")
 	tx.Exec("RELEASE part")
 	if tx.err != nil {

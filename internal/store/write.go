@@ -41,6 +41,7 @@ func run(tx *Tx, change func(*Tx) error) (err error) {
 		tx.err = translate(err)
 	}
 	if tx.err == nil {
+		tx.writeFolds()
 		tx.insertEvents()
 	}
 	return tx.err
@@ -94,7 +95,7 @@ func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func
 		return nil, "", err
 	}
 	defer func() { _ = sqlTx.Rollback() }()
-	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: sqlTx}}
+	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: sqlTx, rowsRead: make(map[string]*readRow)}}
 	var now int64
 	var id string
 	const begin = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text"
@@ -318,7 +319,7 @@ func (w *writer) apply(p *pending) error {
 		if _, err := w.conn.ExecContext(background, "SAVEPOINT change"); err != nil {
 			return translate(err)
 		}
-		p.tx = &Tx{View: View{Now: w.db.now(), Actor: p.actor, dialect: w.db.dialect, ctx: background, q: w.conn}}
+		p.tx = &Tx{View: View{Now: w.db.now(), Actor: p.actor, dialect: w.db.dialect, ctx: background, q: w.conn, rowsRead: make(map[string]*readRow)}}
 		p.err = run(p.tx, p.change)
 		if p.err != nil {
 			p.tx.events = nil
