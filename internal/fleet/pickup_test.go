@@ -140,13 +140,17 @@ func TestASignatureIsWaitedForAndItsOutcomeTold(t *testing.T) {
 		w := newWorld(t, db)
 		w.certificate(t)
 		root := w.enqueue(t, leafward.Job{Kind: leafward.RootJob, Type: leafward.Issuance, Subject: shop, Certificate: shop})
-		for slot, end := range map[string]func(tx *store.Tx, j *leafward.Job) error{
-			"ag-1": func(tx *store.Tx, j *leafward.Job) error { return w.engine.Complete(tx, j, nil) },
-			"ag-2": func(tx *store.Tx, j *leafward.Job) error {
+		for _, order := range []struct { // the first stays open, and with it the root
+			slot string
+			end  func(tx *store.Tx, j *leafward.Job) error
+		}{
+			{"ag-3", nil},
+			{"ag-1", func(tx *store.Tx, j *leafward.Job) error { return w.engine.Complete(tx, j, nil) }},
+			{"ag-2", func(tx *store.Tx, j *leafward.Job) error {
 				return w.engine.Fail(tx, j, leafward.Errorf(leafward.Invalid, "", "the CA said no"))
-			},
-			"ag-3": nil,
+			}},
 		} {
+			slot, end := order.slot, order.end
 			j := leafward.Job{Kind: leafward.OrderJob, Type: leafward.Issuance, Subject: shop + "/" + slot, Certificate: shop, Parent: root.ID}
 			w.write(t, func(tx *store.Tx) {
 				fresh := j

@@ -16,7 +16,9 @@ type readRow struct {
 }
 
 // at tells whether it is the row at a revision. A nil readRow is none.
-func (r *readRow) at(revision int64) bool { return r != nil && r.values != nil && r.revision == revision }
+func (r *readRow) at(revision int64) bool {
+	return r != nil && r.values != nil && r.revision == revision
+}
 
 // remember keeps a row that a transaction read. Views keep nothing, and neither do tables without a revision.
 func remember[T any](v *View, t table[T], row *T) error {
