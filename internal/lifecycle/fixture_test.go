@@ -139,6 +139,7 @@ func (w *world) issued(t testing.TB, fill func(lifecycle.Shown, *leafward.Certif
 	t.Helper()
 	made, err := w.Create(w.ctx, fill, asked, lifecycle.Once{})
 	check(t, err)
+	made.Version = nil // it may be issued already, which is what is waited for
 	return w.version(t, made)
 }
 
