@@ -83,6 +83,13 @@ func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 		t.Errorf("OCSP says %v %v", got, err)
 	}
 	fetch(t, s.plain+"/.well-known/pki/crl/iss-local")
+	s.kill()
+	s.process = start(t, program(t, "leafward-testhooks"), s.flags...)
+	s.heard(t, `"msg":"ready"`)
+	fetch(t, s.plain+"/.well-known/pki/crl/iss-local")
+	if got, err := v.ask(t, &certificate{serial: serial}); err != nil || got.String() != "good" {
+		t.Errorf("after a start without room OCSP says %v %v", got, err)
+	}
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

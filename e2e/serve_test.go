@@ -39,3 +39,26 @@ func TestTheServerStartsServesAndStops(t *testing.T) {
 		}
 	})
 }
+
+func TestEveryMistakeOfAStartIsToldAtOnceWithItsRemedy(t *testing.T) {
+	t.Parallel()
+	data, short := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "short.key")
+	if err := os.WriteFile(short, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	many := start(t, program(t, "leafward"), "serve", "--data-dir", data, "--listen", "nowhere", "--public-url", "ftp://x", "--hostname", "a b",
+		"--database", "mysql://x", "--master-key-file", short, "--probe-allow", "10.0.0.0/99")
+	code, said := many.ended(t), strings.Join(many.last(50), "\n")
+	for _, want := range []string{"--listen is", "--public-url is", "--hostname is", "--database is", "--master-key-file: the master key is not 32 bytes", "--probe-allow is"} {
+		if code == 0 || !strings.Contains(said, want) {
+			t.Errorf("it ended with %d and does not say %q in\n%s", code, want, said)
+		}
+	}
+	one := start(t, program(t, "leafward"), "serve", "--data-dir", data, "--listen", "nowhere")
+	if code, said := one.ended(t), strings.Join(one.last(50), "\n"); code == 0 || !strings.Contains(said, "fix   write it as 127.0.0.1:8443") {
+		t.Errorf("it ended with %d and the remedy is not in\n%s", code, said)
+	}
+	if _, err := os.Stat(data); err == nil {
+		t.Error("a start that was refused made a data directory")
+	}
+}

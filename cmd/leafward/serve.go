@@ -20,11 +20,9 @@ type serveCommand struct {
 func (c *serveCommand) Run(ctx context.Context) error {
 	c.Clock = c.start()
 	settings, err := config.Load(c.Flags, os.Environ())
-	if mistakes, ok := config.AsMistakes(err); ok {
+	mistakes, _ := config.AsMistakes(err)
+	if mistakes = append(mistakes, app.Mistakes(settings.Serve)...); len(mistakes) > 0 {
 		return explained(mistakes)
-	}
-	if err != nil {
-		return err
 	}
 	server, err := app.New(ctx, app.Config{
 		Serve: settings.Serve, Warnings: settings.Warnings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
@@ -49,6 +47,9 @@ func explained(mistakes config.Mistakes) error {
 	wrong := &leafward.Error{Kind: leafward.Invalid, Message: "the configuration is not valid", Fix: "mend what is named and start again"}
 	for _, m := range mistakes {
 		wrong.Fields = append(wrong.Fields, leafward.Field{Field: m.Where, Problem: m.Problem, Fix: m.Fix})
+	}
+	if len(mistakes) == 1 {
+		wrong.Fix = mistakes[0].Fix
 	}
 	return wrong
 }

@@ -31,7 +31,7 @@ func (a *App) announce(ctx context.Context) error {
 	urls := a.urls()
 	if a.config.JSON {
 		a.log.Info("ready", "version", a.config.Version, "data", a.config.DataDir, "database", a.db.Engine(), "authority", issuing.Subject.CommonName,
-			"root_sha256", fingerprint, "url", urls[0], "listen", a.listeners.api.String(), "public", "http://"+a.listeners.public.String(),
+			"root_sha256", fingerprint, "url", urls[0], "listen", a.listeners.api.String(), "public", a.plainURL(),
 			"socket", a.listeners.socket, "master_key", a.master.ID())
 		return nil
 	}
@@ -60,6 +60,19 @@ func (a *App) urls() (urls []string) {
 	return urls
 }
 
+// plainURL is where CRLs and OCSP are served: a listener on all addresses is reached by the first name.
+func (a *App) plainURL() string {
+	host, port, err := net.SplitHostPort(a.listeners.public.String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		host = "localhost"
+		if len(a.config.Hostnames) > 0 {
+			host = a.config.Hostnames[0]
+		}
+		return "http://" + net.JoinHostPort(host, port)
+	}
+	return "http://" + a.listeners.public.String()
+}
+
 // words are what a person reads at the start.
 func (a *App) words(issuing *x509.Certificate, fingerprint string, urls []string) string {
 	database := "SQLite"
@@ -77,7 +90,7 @@ func (a *App) words(issuing *x509.Certificate, fingerprint string, urls []string
 	for i, url := range urls {
 		lines = append(lines, pick(i == 0, "  Serves     ", "             ")+url)
 	}
-	lines = append(lines, "  CRL, OCSP  http://"+a.listeners.public.String())
+	lines = append(lines, "  CRL, OCSP  "+a.plainURL())
 	if a.config.PublicURL != "" {
 		lines = append(lines, "             "+a.config.PublicURL+" in certificates")
 	}

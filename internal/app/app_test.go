@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -61,6 +62,19 @@ func TestTheStartTellsAPersonWhatMatters(t *testing.T) {
 		if !strings.Contains(words, want) {
 			t.Errorf("%q is not told in:\n%s", want, words)
 		}
+	}
+}
+
+func TestAListenerOnAllAddressesIsToldByTheServersName(t *testing.T) {
+	settings := fresh(t)
+	settings.PublicListen, settings.Hostnames = ":0", []string{"a.example", "b.example"}
+	s := start(t, settings)
+	get(t, s.owner(t), "http://local/health")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if words := s.out.String(); !strings.Contains(words, "CRL, OCSP  http://a.example:") {
+		t.Error(words)
 	}
 }
 
@@ -166,6 +180,10 @@ func TestPortsInUseAreAllNamed(t *testing.T) {
 	err := refused(t, settings)
 	if !strings.Contains(err.Error(), s.API) || !strings.Contains(err.Error(), s.Public) {
 		t.Error(err)
+	}
+	e, ok := errors.AsType[*leafward.Error](err)
+	if !ok || len(e.Fields) != 2 || !strings.Contains(e.Fields[0].Problem, s.API) || !strings.Contains(e.Fields[1].Problem, s.Public) {
+		t.Errorf("a person is not told of both: %+v", e)
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/config"
 	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -62,6 +64,23 @@ func prepareDir(dir string) error {
 
 func unusable(dir string, cause error) error {
 	return &leafward.Error{Kind: leafward.Denied, Message: "the data directory " + dir + " cannot be used", Fix: "give a --data-dir that this user may write", Cause: cause}
+}
+
+// Mistakes are what is wrong with settings that only a look at what they name can tell.
+func Mistakes(c config.Serve) config.Mistakes {
+	var err error
+	where := "the master key"
+	switch {
+	case c.MasterKeyFile != "":
+		where = "--master-key-file"
+		_, err = keys.LoadMaster(c.MasterKeyFile)
+	case c.MasterKey != "":
+		_, err = keys.ParseMaster(c.MasterKey.Reveal())
+	}
+	if e, ok := errors.AsType[*leafward.Error](err); ok {
+		return config.Mistakes{{Where: where + ":", Problem: e.Message, Fix: e.Fix}}
+	}
+	return nil
 }
 
 // masterSetting is where the database keeps the id of its master key.
@@ -124,7 +143,11 @@ func (a *App) writeRoot(ctx context.Context) error {
 		return err
 	}
 	a.root = der
-	return replaceFile(a.path("root.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if known, err := os.ReadFile(a.path("root.pem")); err == nil && bytes.Equal(known, text) {
+		return nil // a start needs no room on the disk
+	}
+	return replaceFile(a.path("root.pem"), text, 0o644)
 }
 
 // replaceFile puts content under a name at one stroke, on disk.

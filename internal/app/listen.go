@@ -70,7 +70,21 @@ func (a *App) listen(ctx context.Context) error {
 		server.ConnContext = localActor
 		l.add(server, local)
 	}
-	return errors.Join(apiErr, publicErr, localErr)
+	return together(apiErr, publicErr, localErr)
+}
+
+// together is one error for all listeners that cannot be opened, each with its remedy; nil without any.
+func together(api, public, local error) error {
+	all := &leafward.Error{Kind: leafward.Invalid, Message: "the server cannot listen where it should", Fix: "mend what is named and start again"}
+	for i, err := range []error{api, public, local} {
+		if e, ok := errors.AsType[*leafward.Error](err); ok {
+			all.Fields = append(all.Fields, leafward.Field{Field: []string{"--listen:", "--public-listen:", "local socket:"}[i], Problem: e.Message, Fix: e.Fix})
+		}
+	}
+	if len(all.Fields) > 1 {
+		return all
+	}
+	return errors.Join(api, public, local)
 }
 
 func listenTCP(ctx context.Context, flag, address string) (net.Listener, error) {

@@ -192,6 +192,7 @@ func (g *gatherer) master(v given) (file string, key Secret) {
 		}
 		if err != nil {
 			g.wrong(v.where, "names a file that cannot be read: "+err.Error(), "name the file of the master key, or make one with: openssl rand -hex 32")
+			return "", ""
 		}
 		return path, ""
 	}

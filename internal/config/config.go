@@ -87,7 +87,8 @@ type Loaded struct {
 	Warnings []string // what was not understood, and does no harm
 }
 
-// Load reads the settings of the server; environ has the form of os.Environ. Its error is of type Mistakes.
+// Load reads the settings of the server; environ has the form of os.Environ. Its error is of type Mistakes; what is right
+// is told beside it, so that the rest can be looked at too.
 func Load(flags Flags, environ []string) (Loaded, error) {
 	g := gatherer{env: environment(environ)}
 	g.file = g.readFile(flags.Config)
@@ -95,7 +96,7 @@ func Load(flags Flags, environ []string) (Loaded, error) {
 	out := Loaded{Serve: g.check(values), Warnings: g.unknownVariables()}
 	out.Clock = g.clock(flags.Clock)
 	if len(g.mistakes) > 0 {
-		return Loaded{Warnings: out.Warnings}, g.mistakes
+		return out, g.mistakes
 	}
 	return out, nil
 }
