@@ -75,6 +75,34 @@ func TestAnExpiredOwnCertificateDoesNotStopTheStart(t *testing.T) {
 	}
 }
 
+func TestAnAuthorityThatHasEndedKeepsNobodyFromBeingReady(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://local/api/v1/issuers",
+			strings.NewReader(`{"name":"short","type":"GenericCA","config":{"validity_days":1}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		if got := send(t, s.owner(t), request); got.status != 201 {
+			t.Fatalf("%+v", got)
+		}
+		has := func(line string) bool {
+			return strings.Contains(get(t, s.owner(t), "http://local/metrics").body, "\n"+line+"\n")
+		}
+		if !has("leafward_crls 3") {
+			t.Error("the metrics do not count the new authority")
+		}
+		if got := s.hook(t, "clock", `{"advance":"48h"}`); got.status != 200 {
+			t.Fatalf("%+v", got)
+		}
+		until(t, "the server is ready", func() bool { return get(t, s.owner(t), "http://local/ready").status == 200 })
+		if !has("leafward_crls 2") || !has("leafward_crls_stale 0") {
+			t.Error("the metrics wait for an authority that can sign no more")
+		}
+	})
+}
+
 // retire takes the right to sign away from the issuing authority, so that nothing can be renewed.
 func retire(t *testing.T, settings config.Serve) {
 	t.Helper()

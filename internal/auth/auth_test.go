@@ -190,6 +190,12 @@ func TestARequestIsIdentifiedByItsBearerToken(t *testing.T) {
 			t.Errorf("%.40q: known %v, refused with %v, request %q", header, known, refusal, id)
 		}
 	}
+	if err := w.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if ask("Bearer "+secret, "late"); known || refusal.Kind != leafward.Later {
+		t.Errorf("a good key that nobody can look at: known %v, refused with %v", known, refusal)
+	}
 }
 
 func FuzzBearer(f *testing.F) {

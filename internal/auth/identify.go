@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/leafward/leafward"
@@ -13,7 +14,8 @@ import (
 
 type refusalKey struct{}
 
-// Refusal says why the request has no actor: Unauthorized, or Gone for the key of an agent that is retired.
+// Refusal says why the request has no actor: Unauthorized, Gone for the key of an agent that is retired, or Later when
+// nobody could look at the key.
 func Refusal(ctx context.Context) *leafward.Error {
 	if why, ok := ctx.Value(refusalKey{}).(*leafward.Error); ok {
 		return why
@@ -64,7 +66,7 @@ func (s *Service) why(ctx context.Context, err error) *leafward.Error {
 		return unauthorized(e.Error())
 	}
 	s.log.WarnContext(ctx, "a key could not be checked", "request_id", leafward.RequestID(ctx), "error", err)
-	return unauthorized("the key could not be checked")
+	return &leafward.Error{Kind: leafward.Later, Message: "the key could not be checked", Fix: "send the request again in a moment", After: time.Second}
 }
 
 // maxToken bounds what is hashed of a header.

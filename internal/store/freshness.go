@@ -13,7 +13,8 @@ type Freshness struct {
 // Stale tells whether the CRL is missing or past its next update.
 func (f Freshness) Stale(now time.Time) bool { return !now.Before(f.NextUpdate) }
 
-// Lists tells of the CRL and responder of every authority of our own that must answer.
+// Lists tells of the CRL and responder of every authority of our own that must answer: one whose own certificate has ended
+// can no more.
 func (v *View) Lists() (all []Freshness, err error) {
 	err = v.rows(func(scan func(...any) error) error {
 		var f Freshness
@@ -24,6 +25,6 @@ func (v *View) Lists() (all []Freshness, err error) {
 		return err
 	}, `SELECT a.id, coalesce(c.next_update, 0), coalesce(r.not_after, 0), (SELECT count(*) FROM revocations w WHERE w.authority = a.id)
 		FROM authorities a LEFT JOIN crls c ON c.authority = a.id AND c.shard = 0 LEFT JOIN responders r ON r.authority = a.id
-		WHERE a.custody = 'local' AND a.state IN ('active', 'retiring') AND a.certificate <> '' ORDER BY a.id`)
+		WHERE a.custody = 'local' AND a.state IN ('active', 'retiring') AND a.certificate <> '' AND a.not_after > $1 ORDER BY a.id`, micros(v.Now))
 	return all, err
 }
