@@ -66,6 +66,30 @@ func (r *run) awaited(ctx context.Context, now *standing) error {
 	return nil
 }
 
+// troubled finds the work that has failed and will be tried again.
+func (r *run) troubled(ctx context.Context, now *standing) error {
+	n, seen := r.names(), make(map[string]bool)
+	for _, state := range []leafward.JobStatus{leafward.JobRunning, leafward.JobPending} {
+		page, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{Status: string(state), Paging: api.Paging{PerPage: leafward.MaxPerPage}})
+		if err != nil {
+			return err
+		}
+		for i := range page.Data {
+			j := &page.Data[i]
+			name := n.certificate(ctx, j.CertificateID)
+			if j.LastError == "" || seen[name] {
+				continue
+			}
+			seen[name] = true
+			now.Breaks = append(now.Breaks, breaking{
+				What: fmt.Sprintf("certificate %s: its %s does not get on", name, strings.ToLower(j.Type)), Why: n.text(ctx, j.LastError),
+				Fix: "mend that; it is tried again by itself, and leafward job get " + j.ID + r.where.flags() + " shows each step",
+			})
+		}
+	}
+	return nil
+}
+
 // brokenAgents finds the agents that are silent or not well.
 func (r *run) brokenAgents(ctx context.Context, now *standing) error {
 	for _, state := range []string{"Offline", "Degraded"} {

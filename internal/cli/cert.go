@@ -88,7 +88,7 @@ func (c *certList) Run(ctx context.Context, s *Session) error {
 		t := &table{head: []string{"NAME", "STATE", "EXPIRES", "RENEWS", "TARGETS", "TEAM", "NOTE"}, cut: []int{0, 4, 5, 6}}
 		for i := range certs.Data {
 			cert := &certs.Data[i]
-			t.add(cert.Name, cert.Status, when(cert.ExpiresAt, now), soon(cert.RenewsAt, now), n.targets(ctx, cert.TargetIDs), n.team(ctx, cert.TeamID), n.text(ctx, certNote(cert)))
+			t.add(cert.Name, cert.Status, when(cert.ExpiresAt, now), soon(cert.RenewsAt, now), n.targets(ctx, cert.TargetIDs), n.team(ctx, cert.TeamID), firstLine(n.text(ctx, certNote(cert))))
 		}
 		r.print(t)
 	})
@@ -228,11 +228,13 @@ func (r *run) showPlaces(ctx context.Context, n *names, c *wholeCert) {
 		}
 		switch {
 		case d.LastError != "":
-			fmt.Fprintf(r.Out, "%s %s: %s\n", r.mark(bad), clean(place), clean(n.text(ctx, d.LastError)))
+			fmt.Fprintf(r.Out, "%s %s: %s\n", r.mark(bad), clean(place), indented(n.text(ctx, d.LastError), "  "))
 		case d.DesiredVersion != "" && d.ProvedVersion == d.DesiredVersion:
 			fmt.Fprintf(r.Out, "%s %s: proved (%s) %s%s\n", r.mark(good), clean(place), d.Proof, when(d.ProvedAt, time.Now()), pinned(&d))
 		case d.DesiredVersion != "" && d.DeployedVersion == d.DesiredVersion:
 			fmt.Fprintf(r.Out, "%s %s: deployed %s, not proved yet\n", r.mark(wait), clean(place), when(d.DeployedAt, time.Now()))
+		case d.ProvedVersion != "":
+			fmt.Fprintf(r.Out, "%s %s: still has the version before; the new one is to come\n", r.mark(wait), clean(place))
 		default:
 			fmt.Fprintf(r.Out, "%s %s: not deployed yet\n", r.mark(wait), clean(place))
 		}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -30,6 +31,8 @@ type Session struct {
 	Colour   bool // Out is a terminal that shows colours
 	Version  string
 	Getenv   func(string) string
+
+	called map[string]string // ids that were found by a name: the name, for errors
 }
 
 // Commands are the commands that speak with a server, besides those on agents, and version.
@@ -91,6 +94,9 @@ func (s *Session) Fail(err error, args []string) int {
 		return exitOK
 	}
 	f := explain(err)
+	for id, name := range s.called {
+		f.Message, f.Fix = strings.ReplaceAll(f.Message, id, name), strings.ReplaceAll(f.Fix, id, name)
+	}
 	if slices.Contains(args, "--json") {
 		_ = s.json(s.Err, f) // nobody is left to tell
 	} else {

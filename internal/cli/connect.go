@@ -55,6 +55,7 @@ const defaultDir = "./leafward-data"
 
 // begin finds the server that a command asks.
 func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
+	s.called = make(map[string]string)
 	r := &run{Session: s, JSON: a.JSON, where: place{dir: a.DataDir, server: a.Server}}
 	switch {
 	case a.Server != "":

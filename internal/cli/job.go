@@ -68,7 +68,7 @@ func (r *run) jobTable(ctx context.Context, n *names, jobs []api.Job) *table {
 	t := &table{head: []string{"JOB", "TYPE", "STATE", "CERTIFICATE", "WHERE", "TRIES", "SINCE", "NOTE"}, cut: []int{3, 4, 7}}
 	for i := range jobs {
 		j := &jobs[i]
-		t.add(j.ID, j.Type, j.Status, n.certificate(ctx, j.CertificateID), n.place(ctx, j), tries(j), distance(j.CreatedAt.Sub(now)), n.text(ctx, jobNote(j)))
+		t.add(j.ID, j.Type, j.Status, n.certificate(ctx, j.CertificateID), n.place(ctx, j), tries(j), distance(j.CreatedAt.Sub(now)), firstLine(n.text(ctx, jobNote(j))))
 	}
 	return t
 }
@@ -185,24 +185,48 @@ func (r *run) showJob(ctx context.Context, j *wholeJob) {
 	r.steps(ctx, n, &j.JobDetail)
 	for i := range j.Parts {
 		part := &j.Parts[i]
-		note := jobNote(&part.Job)
-		if note != "" {
-			note = ": " + note
-		}
-		fmt.Fprintf(r.Out, "\n%s %s, %s%s\n", r.mark(jobTone(&part.Job)), clean(p.what(ctx, &part.Job)), part.Status, clean(n.text(ctx, note)))
+		fmt.Fprintf(r.Out, "\n%s %s: %s%s\n", r.mark(jobTone(&part.Job)), clean(p.what(ctx, &part.Job)), part.Status, indented(n.text(ctx, partNote(part)), "  "))
 		r.steps(ctx, n, part)
 	}
 }
 
-// steps shows what was done and seen in a job.
+// partNote is what one must know of a part besides its state; errors of its attempts are shown below it.
+func partNote(j *api.JobDetail) string {
+	told := slices.ContainsFunc(j.History, func(turn api.JobAttempt) bool { return turn.Error == j.LastError })
+	switch note := jobNote(&j.Job); {
+	case note == "":
+		return ""
+	case told && j.NextAttemptAt != nil:
+		return ", again " + distance(time.Until(*j.NextAttemptAt))
+	case told:
+		return ""
+	default:
+		return ", " + note
+	}
+}
+
+// steps shows why earlier attempts at a job failed, and what was done and seen in the last one.
 func (r *run) steps(ctx context.Context, n *names, j *api.JobDetail) {
+	line := func(t tone, at time.Time, text string) {
+		fmt.Fprintf(r.Out, "  %s %s  %s\n", r.mark(t), at.Local().Format(time.TimeOnly), indented(n.text(ctx, text), "              "))
+	}
+	last := 0
 	for _, step := range j.Steps {
-		text := strings.ReplaceAll(clean(n.text(ctx, stepText(&step))), "\n", "\n      ")
-		fmt.Fprintf(r.Out, "  %s %s  %s\n", r.mark(mood(step.OK)), step.At.Local().Format("15:04:05"), text)
+		last = max(last, step.Attempt)
 	}
 	for _, turn := range j.History {
-		if turn.Error != "" {
-			fmt.Fprintf(r.Out, "  %s %s  attempt %d: %s\n", r.mark(warn), turn.StartedAt.Local().Format("15:04:05"), turn.Number, clean(n.text(ctx, turn.Error)))
+		if turn.Error != "" && turn.Number < last {
+			line(warn, turn.StartedAt, fmt.Sprintf("attempt %d: %s", turn.Number, turn.Error))
+		}
+	}
+	for _, step := range j.Steps {
+		if step.Attempt == last {
+			line(mood(step.OK), step.At, stepText(&step))
+		}
+	}
+	for _, turn := range j.History {
+		if turn.Error != "" && turn.Number >= last {
+			line(bad, turn.StartedAt, fmt.Sprintf("attempt %d: %s", turn.Number, turn.Error))
 		}
 	}
 }

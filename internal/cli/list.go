@@ -68,7 +68,7 @@ func tell[T any](r *run, noun string, all rows[T]) {
 }
 
 // find resolves what the user calls a thing: its name first, which is what commands show, then its id.
-func find[T any](given, noun, help string, named func() (api.Page[T], error), byID func() (T, error), id func(T) string) (string, error) {
+func find[T any](r *run, given, noun, help string, named func() (api.Page[T], error), byID func() (T, error), id func(T) string) (string, error) {
 	if given == "" {
 		return "", nil
 	}
@@ -79,7 +79,9 @@ func find[T any](given, noun, help string, named func() (api.Page[T], error), by
 	switch len(page.Data) {
 	case 0:
 	case 1:
-		return id(page.Data[0]), nil
+		found := id(page.Data[0])
+		r.called[found] = given
+		return found, nil
 	default:
 		return "", failed(string(leafward.Conflict), fmt.Sprintf("use an id, such as %s; --json lists show them", id(page.Data[0])), "there are %d %ss named %q", len(page.Data), noun, given)
 	}

@@ -117,12 +117,18 @@ func (n *names) certificate(ctx context.Context, id string) string {
 // text is what the server says with the ids of agents and targets replaced by their names, and without calls of the API.
 func (n *names) text(ctx context.Context, said string) string {
 	said, _, _ = strings.Cut(said, ": POST /api/v1/")
+	said = partInText().ReplaceAllString(said, "$1: ")
 	return idsInText().ReplaceAllStringFunc(said, func(id string) string {
 		if strings.HasPrefix(id, "ag-") {
 			return n.agent(ctx, id)
 		}
 		return n.target(ctx, id)
 	})
+}
+
+// partInText finds how a root calls the part that failed: by its kind and its subject, which has no name.
+func partInText() *regexp.Regexp {
+	return regexp.MustCompile(`\b(deploy|prove|order) (?:in|mc)-[^ :]+: `)
 }
 
 // idsInText finds ids that the server made; those that a client chose are names already.
@@ -135,7 +141,7 @@ func wholePage() api.Listing { return api.Listing{PerPage: leafward.MaxPerPage} 
 // team, owner, agent, target, certificate and the like find the id of what the user calls by its name or id; "" stays "".
 
 func (r *run) team(ctx context.Context, given string) (string, error) {
-	return find(given, "team", "ask an administrator which teams there are",
+	return find(r, given, "team", "ask an administrator which teams there are",
 		func() (api.Page[api.Team], error) {
 			return api.ListTeams.Call(ctx, r.Client, api.ListTeamsInput{Name: given})
 		},
@@ -144,7 +150,7 @@ func (r *run) team(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) owner(ctx context.Context, given string) (string, error) {
-	return find(given, "owner", "ask an administrator which owners there are",
+	return find(r, given, "owner", "ask an administrator which owners there are",
 		func() (api.Page[api.Owner], error) {
 			return api.ListOwners.Call(ctx, r.Client, api.ListOwnersInput{Name: given})
 		},
@@ -153,7 +159,7 @@ func (r *run) owner(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) profile(ctx context.Context, given string) (string, error) {
-	return find(given, "profile", "ask an administrator which profiles there are; prof-server is always there",
+	return find(r, given, "profile", "ask an administrator which profiles there are; prof-server is always there",
 		func() (api.Page[api.Profile], error) {
 			return api.ListProfiles.Call(ctx, r.Client, api.ListProfilesInput{Name: given})
 		},
@@ -162,7 +168,7 @@ func (r *run) profile(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) policy(ctx context.Context, given string) (string, error) {
-	return find(given, "renewal policy", "ask an administrator which there are; rp-default is always there",
+	return find(r, given, "renewal policy", "ask an administrator which there are; rp-default is always there",
 		func() (api.Page[api.RenewalPolicy], error) {
 			return api.ListRenewalPolicies.Call(ctx, r.Client, api.ListRenewalPoliciesInput{Name: given})
 		},
@@ -173,7 +179,7 @@ func (r *run) policy(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) issuer(ctx context.Context, given string) (string, error) {
-	return find(given, "issuer", "ask an administrator which issuers there are; iss-local is always there",
+	return find(r, given, "issuer", "ask an administrator which issuers there are; iss-local is always there",
 		func() (api.Page[api.Issuer], error) {
 			return api.ListIssuers.Call(ctx, r.Client, api.ListIssuersInput{Name: given})
 		},
@@ -182,7 +188,7 @@ func (r *run) issuer(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) agent(ctx context.Context, given string) (string, error) {
-	return find(given, "agent", "`leafward agent list` shows them",
+	return find(r, given, "agent", "`leafward agent list` shows them",
 		func() (api.Page[api.Agent], error) {
 			return api.ListAgents.Call(ctx, r.Client, api.ListAgentsInput{Name: given})
 		},
@@ -191,7 +197,7 @@ func (r *run) agent(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) target(ctx context.Context, given string) (string, error) {
-	return find(given, "target", "`leafward target list` shows them",
+	return find(r, given, "target", "`leafward target list` shows them",
 		func() (api.Page[api.Target], error) {
 			return api.ListTargets.Call(ctx, r.Client, api.ListTargetsInput{Name: given})
 		},
@@ -200,7 +206,7 @@ func (r *run) target(ctx context.Context, given string) (string, error) {
 }
 
 func (r *run) certificate(ctx context.Context, given string) (string, error) {
-	return find(given, "certificate", "`leafward cert list"+r.where.flags()+"` shows them",
+	return find(r, given, "certificate", "`leafward cert list"+r.where.flags()+"` shows them",
 		func() (api.Page[api.Certificate], error) {
 			return api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Name: given})
 		},

@@ -37,7 +37,7 @@ func (r *run) say(t tone, next, format string, args ...any) {
 	if r.JSON {
 		return
 	}
-	fmt.Fprintf(r.Err, "%s %s\n", r.mark(t), clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(r.Err, "%s %s\n", r.mark(t), indented(fmt.Sprintf(format, args...), "  "))
 	r.next(next)
 }
 
@@ -160,6 +160,20 @@ func clean(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// indented is text of several lines below a mark.
+func indented(text, by string) string {
+	return strings.ReplaceAll(clean(strings.TrimSpace(text)), "\n", "\n"+by)
+}
+
+// firstLine is what fits into a table of a text of several lines.
+func firstLine(text string) string {
+	line, rest, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if rest != "" {
+		line += " …"
+	}
+	return line
 }
 
 // when is a moment for people: the day, and how far it is.

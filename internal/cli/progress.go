@@ -64,10 +64,13 @@ func (r *run) follow(ctx context.Context, id string, w waiting) (api.JobDetail, 
 // unfinished is the failure of a wait that took too long.
 func (r *run) unfinished(ctx context.Context, j *api.JobDetail, after time.Duration) error {
 	where := "leafward job get " + j.ID + r.where.flags()
-	if j.WaitingFor == "" {
-		return failed(codeFailed, "it goes on by itself; `"+where+"` shows where it stands", "it is not done after %s", after)
+	switch {
+	case j.LastError != "":
+		return failed(codeFailed, "mend that; it is tried again by itself, and `"+where+"` shows where it stands", "it is not done after %s: %s", after, r.names().text(ctx, j.LastError))
+	case j.WaitingFor != "":
+		return failed(codeFailed, "it goes on by itself once that has come; `"+where+"` shows where it stands", "it is not done after %s: it waits for %s", after, r.names().text(ctx, j.WaitingFor))
 	}
-	return failed(codeFailed, "it goes on by itself once that has come; `"+where+"` shows where it stands", "it is not done after %s: it waits for %s", after, r.names().text(ctx, j.WaitingFor))
+	return failed(codeFailed, "it goes on by itself; `"+where+"` shows where it stands", "it is not done after %s", after)
 }
 
 // look reads the job and its parts once and tells what is new. It is stuck when all that is left waits for a CSR that no

@@ -52,7 +52,7 @@ func (c *statusCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	now := standing{Server: r.where.name(), Breaks: []breaking{}, At: time.Now().UTC().Truncate(time.Second)}
-	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.awaited, r.brokenAgents, r.nextToEnd} {
+	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.troubled, r.awaited, r.brokenAgents, r.nextToEnd} {
 		if err := look(ctx, &now); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (r *run) status(now *standing) {
 			sign = bad
 		}
 		fmt.Fprintf(r.Out, "%s %s\n", r.mark(sign), clean(b.What))
-		fmt.Fprintf(r.Out, "  why  %s\n", clean(b.Why))
-		fmt.Fprintf(r.Out, "  do   %s\n", clean(b.Fix))
+		fmt.Fprintf(r.Out, "  why  %s\n", indented(b.Why, "       "))
+		fmt.Fprintf(r.Out, "  do   %s\n", indented(b.Fix, "       "))
 	}
 }
