@@ -120,12 +120,23 @@ func TestAShortLifeIsWithoutRevocationAndOnlyWhereTheProfileAllowsIt(t *testing.
 	}
 }
 
+// authority makes an issuer with an authority of its own and returns its certificate.
+func (w *world) authority(t *testing.T, id, config string) *x509.Certificate {
+	t.Helper()
+	row := leafward.Issuer{Row: leafward.Row{ID: id}, Name: id, Type: leafward.GenericCA, Config: json.RawMessage("{}"), Secrets: []string{}, Enabled: true}
+	_, err := local.Plugin(w.ca).Create(w.ctx, row, json.RawMessage(config))
+	check(t, err)
+	der, err := w.ca.Certificate(w.ctx, id)
+	check(t, err)
+	cert, err := x509.ParseCertificate(der)
+	check(t, err)
+	return cert
+}
+
 func TestALifetimePastTheAuthoritysEndIsRefusedOrCut(t *testing.T) {
 	w := start(t, storetest.SQLite(t, nil))
-	row := leafward.Issuer{Row: leafward.Row{ID: "iss-brief"}, Name: "brief", Type: leafward.GenericCA, Config: json.RawMessage("{}"), Secrets: []string{}, Enabled: true}
-	brief, err := local.Plugin(w.ca).Create(w.ctx, row, json.RawMessage(`{"validity_days":20}`))
-	check(t, err)
-	issuer := func(c *leafward.Certificate) { c.Issuer = brief.ID }
+	authority := w.authority(t, "iss-brief", `{"validity_days":20}`)
+	issuer := func(c *leafward.Certificate) { c.Issuer = "iss-brief" }
 	made, err := w.Create(w.ctx, of("refused.example.com", issuer, serverKey), lifecycle.Asked{}, lifecycle.Once{})
 	check(t, err)
 	if failed := w.settled(t, made.ID); failed.Status != leafward.StatusFailed || failed.LastError == "" {
@@ -133,10 +144,6 @@ func TestALifetimePastTheAuthoritysEndIsRefusedOrCut(t *testing.T) {
 	}
 	cut := w.profile(t, "prof-cut", func(p *leafward.Profile) { p.CutToIssuer = true })
 	cert := leaf(t, w.issued(t, of("cut.example.com", issuer, cut, serverKey), lifecycle.Asked{}))
-	der, err := w.ca.Certificate(w.ctx, brief.ID)
-	check(t, err)
-	authority, err := x509.ParseCertificate(der)
-	check(t, err)
 	if cert.NotAfter.After(authority.NotAfter) || authority.NotAfter.Sub(cert.NotAfter) > time.Hour {
 		t.Errorf("it ends %v, its authority %v", cert.NotAfter, authority.NotAfter)
 	}

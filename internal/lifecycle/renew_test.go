@@ -48,24 +48,30 @@ func TestAPendingChangeIsAppliedByTheNextRenewal(t *testing.T) {
 		})
 		check(t, err)
 		shown := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
-		changes := []func(*leafward.Certificate){
+		now, changes := shown, []func(*leafward.Certificate){
 			func(c *leafward.Certificate) { c.SANs = []string{"a.example.com", "b.example.com"} },
-			func(c *leafward.Certificate) { c.Algorithm, c.Size = leafward.ECDSA, 384 },
+			func(c *leafward.Certificate) { c.CommonName = "b.example.com" },
+			func(c *leafward.Certificate) { c.Algorithm, c.Size = leafward.Ed25519, 0 },
+			func(c *leafward.Certificate) { c.Algorithm, c.Size = leafward.ECDSA, 256 },
+			func(c *leafward.Certificate) { c.Size = 384 },
 			func(c *leafward.Certificate) { c.TTL = 30 * 24 * 3600 },
 			func(c *leafward.Certificate) { c.Profile = "prof-both" },
 		}
-		now, err := w.Update(w.ctx, shown.ID, "", of("", changes...), lifecycle.Asked{})
-		check(t, err)
-		if now.Version.ID != shown.Version.ID || now.VersionSpec == now.Spec || now.Job != "" {
-			t.Fatalf("a change touches what is in use: %+v", now.Certificate)
+		for i, change := range changes {
+			before := now.Spec
+			now, err = w.Update(w.ctx, shown.ID, "", of("", change), lifecycle.Asked{})
+			check(t, err)
+			if now.Version.ID != shown.Version.ID || now.Spec != before+1 || now.VersionSpec == now.Spec || now.Job != "" {
+				t.Fatalf("change %d touches what is in use, or is none: %+v", i, now.Certificate)
+			}
 		}
 		next := w.renewed(t, now)
 		cert := leaf(t, next)
 		life := cert.NotAfter.Sub(cert.NotBefore) + time.Second
-		if next.VersionSpec != next.Spec || !slices.Equal(cert.DNSNames, []string{"a.example.com", "b.example.com"}) || next.Version.Size != 384 || life != 30*24*time.Hour || len(cert.ExtKeyUsage) != 2 {
+		if next.VersionSpec != next.Spec || !slices.Equal(cert.DNSNames, []string{"a.example.com", "b.example.com"}) || cert.Subject.CommonName != "b.example.com" || next.Version.Size != 384 || life != 30*24*time.Hour || len(cert.ExtKeyUsage) != 2 {
 			t.Errorf("the next version: %v, %s %d, %v, %v", cert.DNSNames, next.Version.Algorithm, next.Version.Size, life, cert.ExtKeyUsage)
 		}
-		same, err := w.Update(w.ctx, shown.ID, "", of("", changes...), lifecycle.Asked{})
+		same, err := w.Update(w.ctx, shown.ID, "", of("", changes[6]), lifecycle.Asked{})
 		check(t, err)
 		if same.Revision != next.Revision {
 			t.Error("a change that changes nothing is written")
@@ -259,5 +265,30 @@ func TestTheEndInUseIsThatOfWhatIsServed(t *testing.T) {
 	w.prove(t, first.ID, "a")
 	if last := w.settled(t, first.ID); !last.ExpiresAt.Equal(last.Version.NotAfter) || last.ExpiresAt.Equal(first.ExpiresAt) {
 		t.Errorf("it ends %v, the version %v", last.ExpiresAt, last.Version.NotAfter)
+	}
+}
+
+func TestAnotherHolderOfTheKeyOrIssuerComesWithTheNextRenewal(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	first := w.issued(t, of(""), lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")})
+	held, err := w.Update(w.ctx, first.ID, "", of("", serverKey), lifecycle.Asked{})
+	check(t, err)
+	if held.Version.ID != first.Version.ID || held.VersionSpec == held.Spec {
+		t.Fatalf("%+v", held.Certificate)
+	}
+	second := w.renewed(t, held)
+	if second.Version.Slot != "server" || second.VersionSpec != second.Spec {
+		t.Errorf("the key is held by %s", second.Version.Slot)
+	}
+	other := w.authority(t, "iss-other", `{}`)
+	moved, err := w.Update(w.ctx, first.ID, "", of("", func(c *leafward.Certificate) { c.Issuer = "iss-other" }), lifecycle.Asked{})
+	check(t, err)
+	if moved.VersionSpec == moved.Spec {
+		t.Error("another issuer is no pending change")
+	}
+	third := w.renewed(t, moved)
+	check(t, leaf(t, third).CheckSignatureFrom(other))
+	if third.Version.Issuer != "iss-other" {
+		t.Errorf("it is of %s", third.Version.Issuer)
 	}
 }
