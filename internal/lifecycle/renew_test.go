@@ -263,8 +263,24 @@ func TestTheEndInUseIsThatOfWhatIsServed(t *testing.T) {
 		t.Errorf("what nobody serves yet moved the end to %v", signed.ExpiresAt)
 	}
 	w.prove(t, first.ID, "a")
-	if last := w.settled(t, first.ID); !last.ExpiresAt.Equal(last.Version.NotAfter) || last.ExpiresAt.Equal(first.ExpiresAt) {
-		t.Errorf("it ends %v, the version %v", last.ExpiresAt, last.Version.NotAfter)
+	short := w.settled(t, first.ID)
+	if !short.ExpiresAt.Equal(short.Version.NotAfter) || short.ExpiresAt.Equal(first.ExpiresAt) {
+		t.Errorf("it ends %v, the version %v", short.ExpiresAt, short.Version.NotAfter)
+	}
+	_, err = w.Update(w.ctx, first.ID, "", of("", func(c *leafward.Certificate) { c.TTL = 0 }), lifecycle.Asked{})
+	check(t, err)
+	_, err = w.Renew(w.ctx, first.ID, lifecycle.Once{})
+	check(t, err)
+	w.bringTo(t, first.ID, "a.example.com", "a")
+	w.settled(t, first.ID)
+	_, err = w.Deploy(w.ctx, first.ID, "", short.Version.ID, lifecycle.Once{})
+	check(t, err)
+	w.prove(t, first.ID, "a")
+	_, err = w.Renew(w.ctx, first.ID, lifecycle.Once{})
+	check(t, err)
+	w.sign(t, first.ID, "a", "a.example.com")
+	if last := w.settled(t, first.ID); !last.ExpiresAt.Equal(short.Version.NotAfter) || !last.Version.NotAfter.After(short.Version.NotAfter) {
+		t.Errorf("the version that was brought back ends %v, and the certificate %v", short.Version.NotAfter, last.ExpiresAt)
 	}
 }
 

@@ -21,12 +21,14 @@ func TestManyCertificatesAreChangedThroughTheClient(t *testing.T) {
 			check(t, err)
 			ids = append(ids, made.ID)
 		}
+		h.make(t, "/api/v1/teams", `{"id":"t-heir","name":"heir"}`)
 		heir := posted("/api/v1/owners", `"name":"heir","id":"o-heir"`)(t, h, "t-default")
-		moved, err := api.BulkReassignCertificates.Call(ctx, h.client("operator"), api.Create[api.BulkReassignRequest]{Body: api.BulkReassignRequest{CertificateIDs: ids, OwnerID: heir}})
+		moved, err := api.BulkReassignCertificates.Call(ctx, h.client("operator"), api.Create[api.BulkReassignRequest]{Body: api.BulkReassignRequest{CertificateIDs: ids, OwnerID: heir, TeamID: "t-heir"}})
 		check(t, err)
 		if moved.TotalMatched != 3 || moved.TotalReassigned != 3 || moved.Status != "completed" || moved.Errors == nil {
 			t.Errorf("%+v", moved)
 		}
+		h.expect(t, "viewer", "GET", "/api/v1/certificates?team_id=t-heir&owner_id="+heir, "", 200, "total", "3")
 		renew := api.Create[api.BulkRenewRequest]{IdempotencyKey: "k", Body: api.BulkRenewRequest{OwnerID: heir}}
 		begun, err := api.BulkRenewCertificates.Call(ctx, h.client("operator"), renew)
 		check(t, err)
