@@ -25,14 +25,18 @@ type Selector struct {
 	Team         string   `json:"team_id,omitempty"` // owned by one of its owners
 }
 
+// Empty tells whether the selector has no criterion.
+func (s *Selector) Empty() bool {
+	return len(s.Certificates) == 0 && s.Profile+s.Owner+s.Agent+s.Issuer+s.Team == ""
+}
+
 // Validate refuses a selector that says nothing, so that nobody reaches every certificate by a slip.
 func (s *Selector) Validate() error {
 	var p Problems
-	named := s.Profile + s.Owner + s.Agent + s.Issuer + s.Team
 	switch {
 	case s.Certificates != nil && len(s.Certificates) == 0:
 		p.Add("certificate_ids", "is empty", "name at least one certificate, or leave it out")
-	case s.Certificates == nil && named == "":
+	case s.Empty():
 		p.Add("certificate_ids", "is missing, and so is every other criterion", "name certificates, or a profile, owner, agent, issuer or team")
 	}
 	return p.Err()

@@ -63,7 +63,7 @@ func (v *View) Youngest() (at Place, err error) {
 // Selected reads up to limit certificates behind one place and not behind another, unless that is the zero value, that a
 // selector fits, in whatever state they are. A selector that says nothing selects nothing.
 func (v *View) Selected(sel leafward.Selector, behind, last Place, limit int) ([]leafward.Certificate, error) {
-	if sel.Validate() != nil {
+	if sel.Empty() {
 		return nil, nil
 	}
 	s := newSelection(v.Actor, "team")
@@ -71,7 +71,7 @@ func (v *View) Selected(sel leafward.Selector, behind, last Place, limit int) ([
 	if last.ID != "" {
 		s.and("(created_at, id) <= (?, ?)", micros(last.CreatedAt), last.ID)
 	}
-	if sel.Certificates != nil {
+	if len(sel.Certificates) > 0 {
 		s.in("id", sel.Certificates)
 	}
 	for _, c := range []struct{ condition, value string }{
