@@ -51,6 +51,7 @@ func Enqueue(tx *store.Tx, j *leafward.Job) (added bool, err error) {
 	}
 	if by != "" {
 		j.Status, j.CompletedAt, j.LastError = leafward.JobCancelled, tx.Now, cancelledBy(by)
+		j.Worker, j.LeaseUntil, j.Attempt = "", time.Time{}, 0
 		tx.PutJob(j)
 		return true, tx.Err()
 	}

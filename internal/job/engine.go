@@ -81,6 +81,8 @@ type Engine struct {
 	works     sync.WaitGroup
 
 	mu      sync.Mutex
+	base    context.Context // of the work, while jobs are taken
+	taken   int             // places for jobs that are about to be enqueued
 	running map[string]*Run
 	skew    time.Duration
 	trouble error // why the last look at the queue failed
@@ -138,7 +140,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	loops.Go(func() { e.every(ctx, skewEvery, e.compareClocks) })
 	beats, stopBeating := context.WithCancel(base)
 	beating.Go(func() { e.every(beats, e.beat, e.renew) })
+	e.open(base)
 	e.dispatch(ctx, base)
+	e.open(nil)
 	e.drain(stop)
 	stopBeating()
 	beating.Wait()
@@ -219,7 +223,7 @@ func (e *Engine) places() int {
 	if e.skew.Abs() > stopSkew || len(e.holds) == 0 {
 		return 0
 	}
-	return min(e.config.Workers-len(e.running), maxClaim)
+	return max(0, min(e.config.Workers-len(e.running)-e.taken, maxClaim))
 }
 
 // errNothing ends a transaction that turned out to have nothing to do, so that it wakes nobody.

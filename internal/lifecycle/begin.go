@@ -30,6 +30,7 @@ type start struct {
 	fresh  bool     // with new keys, whatever the certificate says of reuse
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
+	room   *job.Place
 }
 
 // place is an installation and the version that must be there.
@@ -127,7 +128,7 @@ func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafw
 	default:
 		j.Agent, j.Status, j.WaitingFor = slot, leafward.JobAwaitingCSR, "the agent "+slot
 	}
-	if _, err := job.Enqueue(tx, &j); err != nil {
+	if _, err := s.room.Enqueue(tx, &j); err != nil {
 		return err
 	}
 	if csr != nil {

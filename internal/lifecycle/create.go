@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -16,8 +17,11 @@ import (
 // be shown, so that it can refuse what cannot be written.
 func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certificate) error, asked Asked, once Once) (shown Shown, err error) {
 	csr, wrong := asked.parse()
+	room := s.engine.Place()
+	defer room.Drop()
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
 		shown = Shown{}
+		room.Clear()
 		replayed, err := once.begin(tx, func(id string) error { shown.ID = id; return nil })
 		if err != nil || replayed {
 			return err
@@ -46,7 +50,7 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 		if err := ours(tx, &c); err != nil {
 			return err
 		}
-		shown.Job, err = s.add(tx, &c, a, csr)
+		shown.Job, err = s.add(tx, &c, a, csr, room)
 		if err == nil {
 			once.end(tx, c.ID)
 		}
@@ -56,11 +60,12 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 	if err != nil {
 		return Shown{}, named(err)
 	}
+	room.Start()
 	return s.show(ctx, shown.ID, shown.Job)
 }
 
 // add stores a new certificate with its places and begins its issuance.
-func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.CSR) (root string, err error) {
+func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.CSR, room *job.Place) (root string, err error) {
 	c.Spec = 1
 	tx.AddCertificate(c)
 	for _, t := range a.targets {
@@ -70,16 +75,16 @@ func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.
 		return "", err
 	}
 	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
-	st := start{typ: leafward.Issuance}
+	st := start{typ: leafward.Issuance, room: room}
 	if csr != nil {
 		st.csr = csr.DER
 	}
-	job, err := begin(tx, c, a, st)
+	opened, err := begin(tx, c, a, st)
 	if err != nil {
 		return "", err
 	}
 	tx.PutCertificate(c)
-	return job.ID, tx.Err()
+	return opened.ID, tx.Err()
 }
 
 // ours refuses an actor who may not write certificates of the team.
