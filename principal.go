@@ -33,6 +33,14 @@ const (
 	JoinCredential CredentialKind = "join" // an invitation for one agent
 )
 
+// word is what people call it.
+func (k CredentialKind) word() string {
+	if k == JoinCredential {
+		return "invitation"
+	}
+	return string(k)
+}
+
 // Credential proves a principal. Only the SHA-256 of the secret is kept.
 type Credential struct {
 	Row
@@ -53,11 +61,11 @@ type Credential struct {
 func (c *Credential) Usable(now time.Time) error {
 	switch {
 	case !c.RevokedAt.IsZero():
-		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was revoked", c.Kind)
+		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was revoked", c.Kind.word())
 	case !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt):
-		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s expired at %s", c.Kind, c.ExpiresAt.UTC().Format(time.RFC3339))
+		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s expired at %s", c.Kind.word(), c.ExpiresAt.UTC().Format(time.RFC3339))
 	case c.UsesLeft == 0:
-		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was used already", c.Kind)
+		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was used already", c.Kind.word())
 	}
 	return nil
 }

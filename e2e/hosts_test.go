@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -50,4 +51,25 @@ func openRoot(t testing.TB, s *server, certificate string) string {
 	}
 	t.Fatalf("no root is open for %s", certificate)
 	return ""
+}
+
+func TestARetiredAgentEndsWithSuccess(t *testing.T) {
+	x := newSite(t, "")
+	x.agent.run(t)
+	x.server.ledger.await(t, "certificate.proved", x.cert)
+	x.server.admin.expect(t, 409, "DELETE", "/api/v1/agents/"+x.agent.id, nil)
+	x.server.admin.expect(t, 200, "DELETE", "/api/v1/agents/"+x.agent.id+"?force=true&reason=over", nil)
+	if code := x.agent.ended(t); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, x.agent.tell())
+	}
+}
+
+// By the clock of the host, the server's certificate ended long ago.
+func TestAHostWhoseClockIsWrongIsToldSo(t *testing.T) {
+	s := serve(t, "", "--clock="+ago(200*day))
+	token := text(s.local().expect(t, 201, "POST", "/api/v1/agents/invitations", object{}), "token")
+	_, err := try(t, nil, program(t, "leafward"), "agent", "join", s.url, "--token", token, "--root", s.rootSHA256(t), "--data-dir", filepath.Join(shortDir(t), "agent"))
+	if err == nil || !strings.Contains(err.Error(), "by the clock of this host") || !strings.Contains(err.Error(), "set the clock of this host") {
+		t.Errorf("the host is told %v", err)
+	}
 }

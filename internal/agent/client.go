@@ -123,6 +123,12 @@ func unreachable(server string, err error) error {
 		if _, name := errors.AsType[x509.HostnameError](certificate.Err); name {
 			fix = "start the server with --hostname and the name that this agent uses, or join by a name that the server has"
 		}
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](certificate.Err); ok && invalid.Reason == x509.Expired {
+			return &leafward.Error{
+				Kind: leafward.Later, Message: "by the clock of this host, " + time.Now().UTC().Format(time.RFC3339) + ", the certificate of " + server + " does not count",
+				Fix: "set the clock of this host; if it is right, see why the server does not renew its own certificate", Cause: certificate.Err,
+			}
+		}
 		return &leafward.Error{Kind: leafward.Denied, Message: server + " is not the server that this agent trusts", Fix: fix, Cause: certificate.Err}
 	}
 	return &leafward.Error{

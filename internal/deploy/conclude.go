@@ -10,6 +10,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/job"
+	"github.com/leafward/leafward/internal/probe"
 	"github.com/leafward/leafward/internal/store"
 )
 
@@ -92,8 +93,12 @@ func observe(tx *store.Tx, j *leafward.Job, e *leafward.Endpoint, want, prober s
 		if s.Fingerprint == "" {
 			message = first(s.Problem, string(s.Outcome))
 		}
+		right := s.Fingerprint == want
+		if s.Outcome == probe.NotAllowed {
+			right, message = true, "left out: the server may look there once it is started with --probe-allow for that network"
+		}
 		name := "look at " + net.JoinHostPort(s.Address, strconv.Itoa(e.Port)) + " from " + prober
-		if err := stepOnce(tx, j, name, s.Fingerprint == want, message); err != nil {
+		if err := stepOnce(tx, j, name, right, message); err != nil {
 			return err
 		}
 	}

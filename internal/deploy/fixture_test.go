@@ -113,6 +113,14 @@ func (h *house) job(t *testing.T, id string) (j leafward.Job) {
 	return j
 }
 
+// steps are what was done in a job.
+func (h *house) steps(t *testing.T, id string) []leafward.Step {
+	t.Helper()
+	d, err := h.Job(h.ctx, id)
+	check(t, err)
+	return d.Steps
+}
+
 // becomes waits until the job has the status.
 func (h *house) becomes(t *testing.T, id string, status leafward.JobStatus) (j leafward.Job) {
 	t.Helper()

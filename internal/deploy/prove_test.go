@@ -177,6 +177,9 @@ func TestTheServerLooksOnlyWhereItMayAndSaysSo(t *testing.T) {
 		if len(s.names) > 0 || h.installation(t, i).Proved != "" {
 			t.Error("the server looked all the same")
 		}
+		if steps := h.steps(t, p.ID); len(steps) != 1 || !steps[0].OK || !strings.Contains(steps[0].Message, "left out") {
+			t.Errorf("what the server may not do is no failure: %+v", steps)
+		}
 		if got, err := h.Verification(h.ctx, p.ID); err != nil || got.Verified || !strings.Contains(got.Error, "--probe-allow") {
 			t.Errorf("verification: %+v %v", got, err)
 		}

@@ -29,7 +29,7 @@ type Item struct {
 	About       leafward.Certificate // of an order, deployment or proof
 	Key         leafward.KeyRule     // of an order: the key to make
 	Target      leafward.Target
-	Config      json.RawMessage // of the target, with its secrets
+	Config      json.RawMessage // of the target, with its secrets and defaults
 	Fingerprint string          // of the version to deploy or to see, SHA-256 in lower hex
 }
 
@@ -190,7 +190,14 @@ func (s *Service) item(v *store.View, j leafward.Job) (item Item, ok bool, err e
 		return item, false, err
 	}
 	item.Target = t
-	item.Config, err = s.whole(&t)
+	if item.Config, err = s.whole(&t); err != nil {
+		return item, false, err
+	}
+	kind, err := s.plugin(t.Type)
+	if err != nil {
+		return item, false, err
+	}
+	item.Config, err = plugin.Complete(item.Config, kind.Config)
 	return item, err == nil, err
 }
 

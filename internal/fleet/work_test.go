@@ -88,6 +88,22 @@ func TestAWorkItemCarriesTheWholeConfiguration(t *testing.T) {
 	}
 }
 
+func TestAWorkItemNamesTheDefaultsForAgentsThatDoNotKnowThem(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t, nil))
+	a, own := w.agent(t, "web1", false)
+	to := w.nginxAt(t, "a", a.ID)
+	w.certificate(t, to)
+	w.deployment(t, to, w.version(t, a.ID, "", to).ID)
+	var config map[string]any
+	err := json.Unmarshal(w.work(t, own, a.ID)[leafward.DeployJob].Config, &config)
+	if err != nil || config["reload_command"] != "nginx -s reload" || config["validate_command"] != "nginx -t" || config["port"] != 8443.0 || config["cert_path"] != "/etc/tls/c.pem" {
+		t.Errorf("%v %v", config, err)
+	}
+	if _, named := config["chain_path"]; named {
+		t.Errorf("what has no default is named: %v", config)
+	}
+}
+
 func TestATargetThatIsSwitchedOffIsNotDeployedTo(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t, nil))
 	a, own := w.agent(t, "web1", true)

@@ -48,6 +48,29 @@ func Decode(raw []byte, config any) error {
 	return problems.Err()
 }
 
+// Complete adds to a configuration the defaults of what it leaves out, so that somebody who does not know the Config reads
+// what counts.
+func Complete(raw []byte, config any) (json.RawMessage, error) {
+	fields, err := Fields(config)
+	if err != nil {
+		return nil, err
+	}
+	values, err := members(raw)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range fields {
+		if !absent(values[f.Name]) || f.Default == "" {
+			continue
+		}
+		value, _ := f.parse(f.Default)
+		if values[f.Name], err = json.Marshal(value); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(values)
+}
+
 // value is what the property is to be: a Go value of the property's type, or nil to leave it alone.
 func (f Field) value(raw json.RawMessage) (value any, problem string) {
 	switch none := absent(raw); {

@@ -116,31 +116,31 @@ func (r Rules) Path(path string, kind Kind) (string, error) {
 		return "", leafward.Errorf(leafward.Precondition, "make the directory, or mend the link", "the path %s cannot be used: %v", path, err)
 	}
 	inside := slices.ContainsFunc(r.roots, func(root string) bool { return below(root, real) })
-	deny := func(format string, args ...any) error {
-		fix := "choose a path below " + strings.Join(r.roots, ", ") + ", or start the agent with --allow-path " + filepath.Dir(path)
+	deny := func(fix, format string, args ...any) error {
 		return leafward.Errorf(leafward.Denied, fix, "this agent may not write %s: %s", named(path, real), fmt.Sprintf(format, args...))
 	}
 	if below(r.own, real) || real == r.own {
-		return "", deny("it is in the agent's own directory")
+		return "", deny("choose another path", "it is in the agent's own directory")
 	}
 	if trusted, _ := regexp.MatchString(`^[0-9a-f]{8}\.r?[0-9]+$`, filepath.Base(real)); trusted {
-		return "", deny("a file of that name is trusted by OpenSSL as an authority")
+		return "", deny("choose another name", "a file of that name is trusted by OpenSSL as an authority")
 	}
 	file, err := read(real)
 	switch {
 	case err != nil:
 		return "", leafward.Errorf(leafward.Precondition, "move away what is there, or choose another path", "%s cannot be replaced: %v", path, err)
 	case !file.exists && !inside:
-		return "", deny("it is outside the allowed directories, and there is no %s to replace", kind)
+		allow := "choose a path below " + strings.Join(r.roots, ", ") + ", or start the agent with --allow-path " + filepath.Dir(real)
+		return "", deny(allow, "it is outside the allowed directories, and there is no %s to replace", kind)
 	case !file.exists || inside && len(file.content) == 0:
 		return real, nil
 	}
 	found := contentsOf(file.content)
 	switch {
 	case !found.is(kind):
-		return "", deny("what is there is not a %s; move it away if the path is right", kind)
+		return "", deny("choose another path, or move away what is there if the path is right", "what is there is not a %s", kind)
 	case len(found.certificates) > maxChain || !inside && (kind == Chain || found.trusts()):
-		return "", deny("what is there are certificates that this machine trusts, not one that it shows")
+		return "", deny("choose another path", "what is there are certificates that this machine trusts, not one that it shows")
 	}
 	return real, nil
 }

@@ -1,6 +1,7 @@
 package target_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,26 @@ func TestPathsAreAllowedOnlyWhereTheHostSaysSo(t *testing.T) {
 				t.Errorf("%s: got %q %v, want %q", c.path, got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestARefusedPathIsAdvisedOnlyToWhatWouldHelp(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	rules := g.rules(t)
+	cert := put(t, filepath.Join(g.outside, "cert.pem"), targettest.NewAuthority(t).Bundle(t, "shop.example").FullChain())
+	for path, helps := range map[string]bool{
+		filepath.Join(g.outside, "new.key"):                               true,
+		link(t, g.outside, filepath.Join(g.allowed, "away")) + "/new.key": true,
+		cert:                            false,
+		filepath.Join(g.own, "new.key"): false,
+		put(t, filepath.Join(g.allowed, "n.conf"), []byte("events {}")): false,
+	} {
+		_, err := rules.Path(path, target.Key)
+		e, ok := errors.AsType[*leafward.Error](err)
+		if !ok || e.Fix == "" || strings.Contains(e.Fix, "--allow-path") != helps || helps && !strings.HasSuffix(e.Fix, "--allow-path "+g.outside) {
+			t.Errorf("%s: %#v", path, err)
+		}
 	}
 }
 
