@@ -96,7 +96,7 @@ func bareIssue(clients int, most time.Duration) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	disk, err := openDisk(filepath.Join(dir, "log"))
 	if err != nil {
 		return 0, err

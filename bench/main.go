@@ -8,6 +8,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"regexp"
@@ -51,21 +53,19 @@ func main() {
 	b.cluster = os.Getenv("LEAFWARD_TEST_POSTGRES")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, b, *only); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+	if err := run(ctx, os.Stdout, b, *only); err != nil {
 		stop()
-		os.Exit(1)
+		log.Fatal(err)
 	}
 }
 
 // run measures one thing after the other and prints each as soon as it is known.
-func run(ctx context.Context, b bench, only string) error {
+func run(ctx context.Context, out io.Writer, b bench, only string) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return err
 	}
-	fmt.Println(machine())
-	printHead()
+	printHead(out)
 	for _, m := range measurements() {
 		engines := []string{"sqlite"}
 		if m.engine && b.cluster != "" {
@@ -81,7 +81,7 @@ func run(ctx context.Context, b bench, only string) error {
 				return fmt.Errorf("%s on %s: %w", m.name, engine, err)
 			}
 			for _, r := range rows {
-				r.print(engine)
+				r.print(out, engine)
 			}
 		}
 	}

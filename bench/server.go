@@ -71,7 +71,7 @@ func (b *bench) launch(ctx context.Context, s *server) error {
 		args = append(args, "--database", dsn)
 	}
 	heard := &listener{words: []byte(`"msg":"ready"`), heard: make(chan struct{})}
-	s.cmd = exec.Command(b.program, args...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), b.program, args...)
 	s.cmd.Stdout, s.cmd.Stderr = heard, heard
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	begun := time.Now()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -21,12 +22,13 @@ type row struct {
 
 const layout = "%-46s %-9s %-34s %-9s %-24s %s\n"
 
-func printHead() {
-	fmt.Printf(layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio")
-	fmt.Println(strings.Repeat("─", 132))
+func printHead(out io.Writer) {
+	fmt.Fprintln(out, machine())
+	fmt.Fprintf(out, layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio")
+	fmt.Fprintln(out, strings.Repeat("─", 132))
 }
 
-func (r row) print(engine string) {
+func (r row) print(out io.Writer, engine string) {
 	cpu, ratio := "", ""
 	if r.cpu > 0 {
 		cpu = r.cpu.Round(10 * time.Microsecond).String()
@@ -34,7 +36,7 @@ func (r row) print(engine string) {
 	if r.ratio > 0 {
 		ratio = fmt.Sprintf("%.2f", r.ratio)
 	}
-	fmt.Printf(layout, r.what, engine, r.figure, cpu, r.bare, ratio)
+	fmt.Fprintf(out, layout, r.what, engine, r.figure, cpu, r.bare, ratio)
 }
 
 // machine says where the figures are from.

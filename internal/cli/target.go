@@ -21,14 +21,13 @@ type targetCommands struct {
 
 type targetAdd struct {
 	asking
-	Name     string `arg:"" help:"Name of the target."`
-	Type     string `required:"" placeholder:"TYPE" help:"Type of the server program, such as nginx."`
-	Agent    string `required:"" placeholder:"NAME" help:"Agent on its host."`
-	Team     string `placeholder:"TEAM" help:"Team that the target belongs to; none: all teams share it."`
-	Config   string `placeholder:"FILE" help:"Settings of the type as a JSON object; - for standard input. The flags below win over it."`
-	CertPath string `placeholder:"FILE" help:"Where the certificate goes on that host, with its chain unless --chain-path is given."`
-	KeyPath  string `placeholder:"FILE" help:"Where the private key goes."`
-	//nolint:revive // the flags below are in the words of the contract
+	Name      string `arg:"" help:"Name of the target."`
+	Type      string `required:"" placeholder:"TYPE" help:"Type of the server program, such as nginx."`
+	Agent     string `required:"" placeholder:"NAME" help:"Agent on its host."`
+	Team      string `placeholder:"TEAM" help:"Team that the target belongs to; none: all teams share it."`
+	Config    string `placeholder:"FILE" help:"Settings of the type as a JSON object; - for standard input. The flags below win over it."`
+	CertPath  string `placeholder:"FILE" help:"Where the certificate goes on that host, with its chain unless --chain-path is given."`
+	KeyPath   string `placeholder:"FILE" help:"Where the private key goes."`
 	ChainPath string `placeholder:"FILE" help:"Where the chain goes, when it is a file of its own."`
 	Reload    string `placeholder:"COMMAND" help:"What makes the program take the files up; the agent's own list must allow it."`
 	Validate  string `placeholder:"COMMAND" help:"What tests the program's configuration before; the agent's own list must allow it."`

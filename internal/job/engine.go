@@ -142,7 +142,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	beating.Go(func() { e.every(beats, e.beat, e.renew) })
 	e.open(base)
 	e.dispatch(ctx, base)
-	e.open(nil)
+	e.shut()
 	e.drain(stop)
 	stopBeating()
 	beating.Wait()

@@ -76,9 +76,16 @@ func (p *Place) Drop() {
 	e.works.Done()
 }
 
-// open lets jobs take places, whose work runs under base; nil ends that.
+// open lets jobs take places, whose work runs under base.
 func (e *Engine) open(base context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.base = base
+}
+
+// shut gives no more places.
+func (e *Engine) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.base = nil
 }

@@ -90,7 +90,7 @@ func TestTargetsAreBoundAndUnboundWithTheRecord(t *testing.T) {
 		if orders = w.open(t, first.ID, leafward.OrderJob); len(orders) != 1 || orders[0].Agent != "ag-b" {
 			t.Errorf("a renewal asks %v", w.jobs(t, first.ID))
 		}
-		shown, err = w.Update(w.ctx, first.ID, "", of(""), at("b", "a"))
+		_, err = w.Update(w.ctx, first.ID, "", of(""), at("b", "a"))
 		check(t, err)
 		if deployments := w.open(t, first.ID, leafward.DeployJob); len(deployments) != 1 || deployments[0].Target != "tgt-a" {
 			t.Errorf("what is signed for a is not deployed there: %v", w.jobs(t, first.ID))
