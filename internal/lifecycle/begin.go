@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -176,7 +177,7 @@ func lastCSR(v *store.View, certificate, slot string) ([]byte, error) {
 }
 
 // install makes the version the desired one of the installations that its slot serves, and adds their deployments below
-// the parent ("" for one of its own).
+// the parent ("" for one of its own). A pinned one stays as it is, unless its version is revoked or about to be.
 func install(tx *store.Tx, c *leafward.Certificate, v *leafward.Version, policy *leafward.RenewalPolicy, parent, batch string) ([]leafward.Job, error) {
 	installations, err := tx.Installations(c.ID)
 	if err != nil {
@@ -189,10 +190,19 @@ func install(tx *store.Tx, c *leafward.Certificate, v *leafward.Version, policy 
 	var jobs []leafward.Job
 	for _, i := range installations {
 		t := targets[i.Target]
-		if v.Slot != serverSlot && t.Agent != v.Slot || i.Pinned && parent != "" {
+		if v.Slot != serverSlot && t.Agent != v.Slot {
 			continue
 		}
-		i.Desired, i.LastError = v.ID, ""
+		if i.Pinned && parent != "" {
+			ends, err := ending(tx, i.Desired, parent)
+			if err != nil {
+				return nil, err
+			}
+			if !ends {
+				continue
+			}
+		}
+		i.Desired, i.Pinned, i.LastError = v.ID, false, ""
 		tx.PutInstallation(&i)
 		j, err := deployment(tx, c, &i, &t, policy, parent, batch)
 		if err != nil {
@@ -201,6 +211,21 @@ func install(tx *store.Tx, c *leafward.Certificate, v *leafward.Version, policy 
 		jobs = append(jobs, j)
 	}
 	return jobs, tx.Err()
+}
+
+// ending tells whether a version is revoked, or will be once the root is completed.
+func ending(tx *store.Tx, version, root string) (bool, error) {
+	v, found, err := tx.VersionOfAny(version)
+	if err != nil || !found || !v.RevokedAt.IsZero() {
+		return !found || err == nil, err
+	}
+	j, _, err := tx.JobOfAny(root)
+	if err != nil || j.Checkpoint == "" {
+		return false, err
+	}
+	var then after
+	err = json.Unmarshal([]byte(j.Checkpoint), &then)
+	return slices.Contains(then.Revoke, version), err
 }
 
 // deployment adds the job that brings an installation's desired version to its target.

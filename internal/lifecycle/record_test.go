@@ -126,3 +126,26 @@ func TestAnIssuerThatIsSwitchedOffSignsNothing(t *testing.T) {
 		t.Errorf("the order is %s: %s", order.Status, order.LastError)
 	}
 }
+
+func TestATargetCarriesOneCertificate(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		w.hosts(t, "a", "b")
+		first := w.served(t, "a.example.com", "a")
+		_, err := w.Create(w.ctx, of("b.example.com"), at("b", "a"), lifecycle.Once{})
+		about(t, err, "target_ids[0]")
+		if !strings.Contains(err.Error(), first.Name) {
+			t.Errorf("it does not say which one is there: %v", err)
+		}
+		second, err := w.Create(w.ctx, of("b.example.com"), at("b"), lifecycle.Once{})
+		check(t, err)
+		_, err = w.Update(w.ctx, second.ID, "", of(""), at("a", "b"))
+		about(t, err, "target_ids[0]")
+		_, err = w.Update(w.ctx, first.ID, "", of(""), at("a"))
+		check(t, err)
+		_, err = w.Update(w.ctx, first.ID, "", of(""), at())
+		check(t, err)
+		_, err = w.Update(w.ctx, second.ID, "", of(""), at("a", "b"))
+		check(t, err)
+	})
+}

@@ -138,6 +138,28 @@ func TestAReplacementIsServedBeforeTheOldVersionIsRevoked(t *testing.T) {
 	})
 }
 
+func TestARollbackEndsWhenItsVersionIsRevoked(t *testing.T) {
+	for _, reason := range []string{leafward.KeyCompromise, "superseded"} {
+		w := start(t, storetest.SQLite(t, nil))
+		w.hosts(t, "a")
+		first := w.served(t, "a.example.com", "a")
+		old := first.Version.ID
+		_, err := w.Renew(w.ctx, first.ID, lifecycle.Once{})
+		check(t, err)
+		w.bringTo(t, first.ID, "a.example.com", "a")
+		w.settled(t, first.ID)
+		_, err = w.Deploy(w.ctx, first.ID, "", old, lifecycle.Once{})
+		check(t, err)
+		w.prove(t, first.ID, "a")
+		w.revoke(t, first.ID, lifecycle.Revocation{Reason: reason, Replace: true})
+		w.bringTo(t, first.ID, "a.example.com", "a")
+		last := w.settled(t, first.ID)
+		if at := w.place(t, first.ID, "a"); at.Proved != last.Version.ID || at.Pinned || last.Version.ID == old {
+			t.Errorf("%s: what is revoked stays deployed: %+v", reason, at)
+		}
+	}
+}
+
 func TestACompromisedKeyIsRevokedFirstAndBlockedOnEveryRoad(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

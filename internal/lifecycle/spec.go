@@ -154,6 +154,9 @@ func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []
 				p.Check(t.Enabled || slices.Contains(have, id), field, "names a target that is switched off", "enable the target, or leave it out")
 				a.targets = append(a.targets, t)
 			}
+			if err == nil && !slices.Contains(have, id) {
+				err = vacant(tx, p, field, &t, c.ID)
+			}
 			return err
 		}))
 	}
@@ -177,6 +180,15 @@ func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []
 		obey(p, c, csr, &a.profile)
 	}
 	return a, nil
+}
+
+// vacant refuses a target whose files another certificate has: each would overwrite the other.
+func vacant(tx *store.Tx, p *leafward.Problems, field string, t *leafward.Target, certificate string) error {
+	name, taken, err := tx.CarriedBy(t.ID, certificate)
+	if taken {
+		p.Add(field, fmt.Sprintf("names the target %s, which carries the certificate %s", t.Name, name), "unbind it there first, or make a target for other files")
+	}
+	return err
 }
 
 // refer tells a missing or foreign reference as a field.

@@ -273,6 +273,14 @@ func (v *View) Installations(certificate string) ([]leafward.Installation, error
 	return selectAll(v, installations(), "WHERE certificate = $1 ORDER BY target", certificate)
 }
 
+// CarriedBy is another certificate that is installed at the target, whoever asks. On PostgreSQL the target's row is
+// written, so that of two that bind it at once one runs again and sees the other.
+func (tx *Tx) CarriedBy(target, except string) (name string, found bool, err error) {
+	tx.Exec("UPDATE targets SET name = name WHERE id = $1", target)
+	found, err = tx.one("SELECT c.name FROM installations i JOIN certificates c ON c.id = i.certificate WHERE i.target = $1 AND i.certificate <> $2 LIMIT 1", []any{target, except}, &name)
+	return name, found, err
+}
+
 // InstallationsOf are the places of many certificates, by certificate.
 func (v *View) InstallationsOf(ids []string) (map[string][]leafward.Installation, error) {
 	out := make(map[string][]leafward.Installation)

@@ -43,7 +43,16 @@ func NewNginx(t testing.TB) *Nginx {
 	if _, err := n.Command().Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = n.Command("-s", "stop").Run(context.Background()) })
+	Until(t, "nginx runs", func() bool { // a signal that comes earlier may be lost on its master
+		said, err := os.ReadFile(n.File("error.log"))
+		return err == nil && strings.Contains(string(said), "start worker process")
+	})
+	t.Cleanup(func() {
+		n.Configure("") // nginx does not stop before it understands its configuration, which may name files that never came
+		if _, err := n.Command("-s", "stop").Run(context.Background()); err != nil {
+			t.Errorf("nginx goes on: %v", err)
+		}
+	})
 	n.Configure(fmt.Sprintf("server {\nlisten %s ssl;\nssl_certificate %s;\nssl_certificate_key %s;\n}\n", n.Address, n.File("tls/shop.pem"), n.File("tls/shop.key")))
 	return n
 }
@@ -63,7 +72,7 @@ func (n *Nginx) Configure(http string) {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "%s_temp_path %s/tmp_%s;\n", kind, n.Dir, kind)
 	}
-	text := fmt.Sprintf("worker_processes 1;\npid %s/nginx.pid;\nerror_log %s/error.log;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n", n.Dir, n.Dir, &temp, http)
+	text := fmt.Sprintf("worker_processes 1;\npid %s/nginx.pid;\nerror_log %s/error.log notice;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n", n.Dir, n.Dir, &temp, http)
 	if err := os.WriteFile(n.File("nginx.conf"), []byte(text), 0o644); err != nil {
 		n.t.Fatal(err)
 	}
