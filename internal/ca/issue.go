@@ -200,12 +200,30 @@ func (c *CA) draft(t *token, o Order, now time.Time) error {
 	if err := check(draft.Certificate, t.authority.cert, options); err != nil {
 		return refused(err)
 	}
+	if o.authority == nil && !o.ocspNoCheck {
+		if err := c.checkBelow(t.authority, draft); err != nil {
+			return refused(err)
+		}
+	}
 	hash := sha256.Sum256(draft.TBS)
 	t.serial = leafward.Serial{
 		Authority: t.authority.ID, Serial: pki.SerialHex(template.Serial), State: leafward.SerialReserved, Name: o.label(), Subject: o.Request,
 		NotBefore: template.NotBefore, NotAfter: template.NotAfter(), TBS: draft.TBS, TBSHash: hash[:], NoCheck: template.NoRevAvail || template.OCSPNoCheck,
 	}
 	return nil
+}
+
+// checkBelow holds a draft against what binds everything below its authority.
+func (c *CA) checkBelow(a *authority, draft pki.Draft) error {
+	bound := []*x509.Certificate{a.cert}
+	for _, der := range a.above {
+		cert, err := pki.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		bound = append(bound, cert)
+	}
+	return c.dummy.CheckBelow(draft, bound)
 }
 
 // refused is the answer to an order that no certificate can be made of.

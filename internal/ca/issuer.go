@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -43,6 +45,9 @@ func (c *CA) CreateIssuer(ctx context.Context, row leafward.Issuer, spec Spec) (
 		if err := tx.CheckTeam("issuer", "", row.Team); err != nil {
 			return err
 		}
+		if err := unknownKey(tx, f); err != nil {
+			return err
+		}
 		made := *f
 		if err := above.store(tx, &made); err != nil {
 			return err
@@ -50,6 +55,15 @@ func (c *CA) CreateIssuer(ctx context.Context, row leafward.Issuer, spec Spec) (
 		made.store(tx, row.Team)
 		return tx.Err()
 	})
+}
+
+// unknownKey refuses a key that came from elsewhere and is known here: an authority has a key of its own.
+func unknownKey(tx *store.Tx, f *founded) error {
+	_, found, err := tx.KeyPairOf(f.key.SPKI)
+	if err != nil || !found {
+		return err
+	}
+	return leafward.Errorf(leafward.Conflict, "use the issuer that has it, or have a certificate made for another key", "the key of the authority %s is known here already", f.authority.Name)
 }
 
 // mayCreate refuses what could not be stored anyway, before a parent signs anything for it.
@@ -225,7 +239,7 @@ func label(cert *x509.Certificate) string {
 // adopt takes over an authority that was made elsewhere. Everything wrong with it is told at once.
 func (c *CA) adopt(issuer string, spec Spec, now time.Time) (*founded, ancestry, error) {
 	own := spec.Certificates[0]
-	if err := adoptable(own, spec.PrivateKey, now); err != nil {
+	if err := adoptable(spec.Certificates, spec.PrivateKey, now); err != nil {
 		return nil, ancestry{}, err
 	}
 	f, err := c.begin(issuer, label(own), spec.PrivateKey)
@@ -240,8 +254,9 @@ func (c *CA) adopt(issuer string, spec Spec, now time.Time) (*founded, ancestry,
 	return f, ancestry{certs: spec.Certificates[1:]}, f.certify("imported", signer, own.Raw, now)
 }
 
-func adoptable(own *x509.Certificate, key crypto.Signer, now time.Time) error {
+func adoptable(chain []*x509.Certificate, key crypto.Signer, now time.Time) error {
 	const certificate = "certificate_pem"
+	own := chain[0]
 	var p leafward.Problems
 	p.Check(own.IsCA && own.BasicConstraintsValid, certificate, "is not the certificate of an authority (CA:TRUE)", "give the certificate of a CA")
 	const usage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
@@ -250,6 +265,12 @@ func adoptable(own *x509.Certificate, key crypto.Signer, now time.Time) error {
 	p.Check(len(own.SubjectKeyId) > 0, certificate, "has no subject key identifier (RFC 5280 §4.2.1.2)", "have the CA above issue it with one")
 	if err := pki.CheckPublicKey(own.PublicKey); err != nil {
 		p.Add(certificate, "has a key that is not used here: "+err.Error(), "use ECDSA P-256 or P-384, Ed25519, or RSA from 2048 bits")
+	}
+	if _, err := pki.VerifyChain(own, chain[1:], chain[len(chain)-1:], now); err != nil && p.Err() == nil {
+		p.Add(certificate, "is one that nobody would accept: "+err.Error(), "give a chain that is valid now, up to the root or the last that is known")
+	}
+	if err := pki.CheckPathLen(chain); err != nil {
+		p.Add(certificate, err.Error(), "have the CA above issue it under another path length")
 	}
 	public, ok := own.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	p.Check(ok && public.Equal(key.Public()), "private_key_pem", "is not the key of the certificate", "give the key that belongs to the first certificate")
@@ -388,6 +409,12 @@ func (c *CA) proveTrial(a *authority, now time.Time) error {
 		return err
 	}
 	trial := Order{Subject: pki.Subject{CommonName: "test"}, Names: pki.Names{DNS: []string{"test.invalid"}}, PublicKey: leaf.Public(), EKUs: []string{pki.ServerAuth}, TTL: time.Hour, CutToIssuer: true}
+	if domains := a.cert.PermittedDNSDomains; len(domains) > 0 {
+		trial.Names.DNS = []string{"test." + strings.TrimPrefix(domains[0], ".")}
+	}
+	if usages := pki.EKUsOf(a.cert); len(usages) > 0 && !slices.Contains(usages, pki.AnyUsage) && !slices.Contains(usages, pki.ServerAuth) {
+		trial.EKUs = usages[:1]
+	}
 	return c.draft(&token{authority: a}, trial, now)
 }
 

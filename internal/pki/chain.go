@@ -132,6 +132,18 @@ func VerifyChain(leaf *x509.Certificate, intermediates, roots []*x509.Certificat
 	return slices.MinFunc(chains, func(a, b []*x509.Certificate) int { return len(a) - len(b) }), nil
 }
 
+// CheckPathLen says which authority of an ordered chain of authorities allows fewer of them below it than there are (RFC
+// 5280 §4.2.1.9).
+func CheckPathLen(chain []*x509.Certificate) error {
+	for below, cert := range chain {
+		limited := cert.MaxPathLen > 0 || cert.MaxPathLen == 0 && cert.MaxPathLenZero
+		if below > 0 && limited && cert.MaxPathLen < below {
+			return fmt.Errorf("the authority %s may have %d authorities below it, and has %d", quote(cert.Subject.String()), cert.MaxPathLen, below)
+		}
+	}
+	return nil
+}
+
 func pool(certs []*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, cert := range certs {

@@ -9,11 +9,12 @@ import (
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// The extended key usages that leafward itself asks for, by their names in RFC 5280 §4.2.1.12.
+// The extended key usages that leafward itself asks for or looks at, by their names in RFC 5280 §4.2.1.12.
 const (
 	ServerAuth  = "serverAuth"
 	ClientAuth  = "clientAuth"
 	OCSPSigning = "OCSPSigning"
+	AnyUsage    = "anyExtendedKeyUsage"
 )
 
 const (
@@ -30,7 +31,7 @@ func wellKnownEKUs() [7][2]string {
 		{"emailProtection", "1.3.6.1.5.5.7.3.4"},
 		{"timeStamping", "1.3.6.1.5.5.7.3.8"},
 		{OCSPSigning, "1.3.6.1.5.5.7.3.9"},
-		{"anyExtendedKeyUsage", "2.5.29.37.0"},
+		{AnyUsage, "2.5.29.37.0"},
 	}
 }
 
