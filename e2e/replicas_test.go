@@ -51,9 +51,11 @@ func TestARenewalHappensOnceWhenOneOfTwoServersIsKilled(t *testing.T) {
 		return
 	}
 	doomed.local().expect(t, 200, "POST", "/testhooks/failpoint", object{"name": "job.before-finish", "action": "after:3,1*kill"})
+	heir.local().expect(t, 200, "POST", "/testhooks/failpoint", object{"name": "job.before-finish", "action": "sleep:400ms"}) // or it does all by itself
 	doomed.setClock(t, time.Now())
 	heir.setClock(t, time.Now())
 	doomed.ended(t)
+	heir.local().expect(t, 200, "POST", "/testhooks/failpoint", object{"name": "job.before-finish", "action": ""})
 	heir.advance(t, 2*time.Minute) // what the killed one had taken becomes free
 
 	renewed := map[string]int{}

@@ -59,9 +59,56 @@ func RecordOf(e *leafward.Event) audit.Record {
 // exportRows is how many events are read at once for an export.
 const exportRows = 500
 
-// ExportEvents writes the numbered events from the first on, as far as they go when it begins, in the form of package
-// audit. Only an actor of all teams may ask: a part of the log cannot be verified. Server names this one in the header.
+// numberTime bounds how long an export waits for another server to number what was acknowledged.
+const numberTime = 2 * second
+
+// number sees to it that what was committed before has its place in the log: it numbers it, or waits for the server that
+// does.
+func (db *DB) number(ctx context.Context, holder string) error {
+	if db.writer != nil {
+		return nil
+	}
+	system := leafward.WithActor(ctx, leafward.System("export"))
+	over := time.NewTimer(numberTime)
+	defer over.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for begun := (time.Time{}); ; {
+		var done bool
+		err := db.View(system, func(v *View) error {
+			if begun.IsZero() {
+				begun = v.Now
+			}
+			waiting, oldest, err := v.AuditLag()
+			done = waiting == 0 || oldest.After(begun)
+			return err
+		})
+		if err != nil || done {
+			return err
+		}
+		if n, err := db.Sequence(system, holder); err != nil || n > 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-look.C:
+		case <-over.C:
+			return &leafward.Error{Kind: leafward.Later, Message: "the newest events have no place in the log yet", Fix: "ask again in a moment", After: second}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ExportEvents writes the events from the first on, up to all that were acknowledged when it begins, in the form of
+// package audit. Only an actor of all teams may ask: a part of the log cannot be verified. Server names this one in the
+// header; it is the holder of its sequencer's lease.
 func (db *DB) ExportEvents(ctx context.Context, w io.Writer, server string, first int64) error {
+	if err := db.number(ctx, server); err != nil {
+		return err
+	}
 	var last int64
 	header := audit.Header{Server: server, First: first}
 	err := db.View(ctx, func(v *View) error {
