@@ -27,11 +27,11 @@ func TestAFailedDeploymentIsToldStepByStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.spoil(t)
-	_, err := typed("cert", "renew", "shop.example.com", "--timeout", "3s")
+	_, err := typed("cert", "renew", "shop.example.com", "--timeout", "10s")
 	if err == nil {
 		t.Fatal("the renewal went well on a broken nginx")
 	}
-	for _, words := range []string{"✔ signature for ", ": signed\n", "✔ deploy to shop: wrote ", "✖ deploy to shop: nginx ", "✔ deploy to shop: put back ", "attempt 2 of 4", "✖ failed\n  why   it is not done after 3s: nginx ", "leafward job get job-"} {
+	for _, words := range []string{"✔ signature for ", ": signed\n", "✔ deploy to shop: wrote ", "✖ deploy to shop: nginx ", "✔ deploy to shop: put back ", "attempt 2 of 4", "✖ failed\n  why   it is not done after 10s: nginx ", "leafward job get job-"} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("%q is not in:\n%v", words, err)
 		}
