@@ -79,6 +79,22 @@ func TestMetricsAreForThoseWhoMaySeeEverything(t *testing.T) {
 	}
 }
 
+func TestPluginsAreListedWithTheSettingsThatTheyTake(t *testing.T) {
+	s := start(t, fresh(t))
+	for query, want := range map[string][]string{
+		"":             {`"kind":"issuer","type":"GenericCA"`, `"kind":"target","type":"NGINX"`, `"cert_path"`, `"validity_days"`, `"total":2`},
+		"?kind=target": {`"type":"NGINX"`, `"total":1`},
+		"?kind=source": {`"data":[]`, `"total":0`},
+	} {
+		got := get(t, s.owner(t), "http://local/api/v1/plugins"+query)
+		for _, words := range want {
+			if got.status != 200 || !strings.Contains(got.body, words) {
+				t.Errorf("%q: %s is not in %+v", query, words, got)
+			}
+		}
+	}
+}
+
 func TestTheAccessLogTellsTheRouteAndNoSecrets(t *testing.T) {
 	s := start(t, fresh(t))
 	client := s.https(t)

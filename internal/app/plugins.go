@@ -3,12 +3,9 @@ package app
 import (
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/plugin"
-	"github.com/leafward/leafward/internal/target"
-	"github.com/leafward/leafward/internal/target/nginx"
 )
 
-// targetTypes are the targets that are built in.
-func targetTypes() []target.Plugin { return []target.Plugin{nginx.Plugin()} }
+//go:generate go run generate.go
 
 // plugins describe what is built in, for forms and documentation.
 func (a *App) plugins() (all []api.Plugin, err error) {
