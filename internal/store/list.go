@@ -108,7 +108,7 @@ func list[T any, P noun[T]](v *View, l listing[T], q leafward.Query) (leafward.L
 	}
 	offset := (out.Page - 1) * out.PerPage
 	if q.Cursor != "" {
-		p, err := decode(q)
+		p, err := decode(l.table.noun, q)
 		if err != nil {
 			return out, err
 		}
@@ -124,7 +124,7 @@ func list[T any, P noun[T]](v *View, l listing[T], q leafward.Query) (leafward.L
 	if len(items) > out.PerPage {
 		items = items[:out.PerPage]
 		last := &items[len(items)-1]
-		out.Next = encode(q, position{Value: l.sortValue(last, column), ID: P(last).Meta().ID})
+		out.Next = encode(l.table.noun, q, position{Value: l.sortValue(last, column), ID: P(last).Meta().ID})
 	}
 	out.Items = append(out.Items, items...)
 	return out, nil
@@ -204,24 +204,24 @@ func (l listing[T]) sortValue(row *T, name string) any {
 	return nil
 }
 
-// bound fingerprints what a cursor is good for.
-func bound(q leafward.Query) string {
+// bound fingerprints what a cursor is good for: a list, and its filters.
+func bound(noun string, q leafward.Query) string {
 	names := make([]string, 0, len(q.Where))
 	for k, v := range q.Where {
 		names = append(names, strconv.Quote(k)+strconv.Quote(v))
 	}
 	sort.Strings(names)
-	sum := sha256.Sum256([]byte(strconv.Quote(q.Text) + strings.Join(names, "")))
+	sum := sha256.Sum256([]byte(strconv.Quote(noun) + strconv.Quote(q.Text) + strings.Join(names, "")))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-func encode(q leafward.Query, p position) string {
-	p.Sort, p.Bound = q.Sort, bound(q)
+func encode(noun string, q leafward.Query, p position) string {
+	p.Sort, p.Bound = q.Sort, bound(noun, q)
 	text, _ := json.Marshal(p) // strings and numbers only
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func decode(q leafward.Query) (position, error) {
+func decode(noun string, q leafward.Query) (position, error) {
 	var p position
 	bad := func(problem string) (position, error) {
 		var problems leafward.Problems
@@ -240,8 +240,8 @@ func decode(q leafward.Query) (position, error) {
 	if d.Decode(&p) != nil {
 		return bad("is not one of ours")
 	}
-	if p.Sort != q.Sort || p.Bound != bound(q) {
-		return bad("belongs to another sort or other filters")
+	if p.Sort != q.Sort || p.Bound != bound(noun, q) {
+		return bad("belongs to another list, sort or filter")
 	}
 	switch value := p.Value.(type) {
 	case string:

@@ -115,6 +115,24 @@ func TestACursorWalksEveryRowOnce(t *testing.T) {
 	})
 }
 
+func TestACursorIsGoodForItsListOnly(t *testing.T) {
+	db := storetest.SQLite(t, nil)
+	ctx := storetest.Admin(t.Context())
+	for _, id := range []string{"t-1", "t-2"} {
+		_, err := store.Teams().Create(ctx, db, func(team *leafward.Team) error { team.ID, team.Name, team.Slug = id, id, id; return nil }, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := store.Teams().List(ctx, db, leafward.Query{PerPage: 1, Sort: "name"})
+	if err != nil || page.Next == "" {
+		t.Fatalf("%+v %v", page, err)
+	}
+	if _, err := store.Owners().List(ctx, db, leafward.Query{PerPage: 1, Sort: "name", Cursor: page.Next}); leafward.KindOf(err) != leafward.Invalid {
+		t.Errorf("owners are listed from where teams ended: %v", err)
+	}
+}
+
 func TestPagesAndSearchAgreeWithTheCursor(t *testing.T) {
 	db := storetest.SQLite(t, nil)
 	mustTeams(t, db, 23)

@@ -14,8 +14,8 @@ import (
 // maxDepth bounds the nesting of a body.
 const maxDepth = 32
 
-// checkJSON refuses what encoding/json accepts in silence: broken UTF-8, NUL, keys that are repeated or differ in case
-// only, deep nesting, and anything behind the value.
+// checkJSON refuses what encoding/json accepts in silence: broken UTF-8, half of a surrogate pair, NUL, keys that are
+// repeated or differ in case only, deep nesting, and anything behind the value.
 func checkJSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return invalid("body", "is not valid UTF-8", "send JSON encoded as UTF-8")
@@ -44,8 +44,8 @@ func checkValue(d *json.Decoder, at string, depth int) error {
 	}
 	switch token := token.(type) {
 	case string:
-		if strings.ContainsRune(token, 0) {
-			return invalid(at, "contains a NUL character", "remove it")
+		if err := checkText(at, token); err != nil {
+			return err
 		}
 	case json.Delim:
 		if token == '[' {
@@ -62,6 +62,17 @@ func checkValue(d *json.Decoder, at string, depth int) error {
 	return err
 }
 
+// checkText refuses a NUL, and what encoding/json made of half of a surrogate pair.
+func checkText(at, text string) error {
+	switch {
+	case strings.ContainsRune(text, 0):
+		return invalid(at, "contains a NUL character", "remove it")
+	case strings.ContainsRune(text, utf8.RuneError):
+		return invalid(at, "contains a broken character (U+FFFD, or half of a surrogate pair)", "write it out or remove it")
+	}
+	return nil
+}
+
 func checkObject(d *json.Decoder, at string, depth int) error {
 	seen := make(map[string]bool)
 	for d.More() {
@@ -71,8 +82,8 @@ func checkObject(d *json.Decoder, at string, depth int) error {
 		}
 		key, _ := token.(string)
 		name := strings.TrimPrefix(fmt.Sprintf("%s.%.100s", at, key), "body.")
-		if strings.ContainsRune(key, 0) {
-			return invalid(at, "has a key with a NUL character", "remove it")
+		if err := checkText(at, key); err != nil {
+			return err
 		}
 		if folded := strings.ToLower(key); seen[folded] {
 			return invalid(name, "is given more than once", "send each property once, in the case of the document")

@@ -32,7 +32,7 @@ func FuzzCheckJSON(f *testing.F) {
 		if err := d.Decode(&value); err != nil {
 			t.Fatal(err)
 		}
-		if text, err := json.Marshal(value); err != nil || bytes.Contains(text, []byte(`\u0000`)) {
+		if text, err := json.Marshal(value); err != nil || bytes.Contains(text, []byte(`\u0000`)) || bytes.ContainsRune(text, '\uFFFD') {
 			t.Fatalf("it passed %q: %v", body, err)
 		}
 	})

@@ -151,6 +151,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"repeated key":       {"POST", "/api/v1/teams", `{"name":"a","name":"b"}`, "name"},
 		"case variant":       {"POST", "/api/v1/teams", `{"name":"a","Name":"b"}`, "Name"},
 		"NUL":                {"POST", "/api/v1/teams", `{"name":"a\u0000"}`, "name"},
+		"half a character":   {"POST", "/api/v1/teams", `{"name":"a\ud800"}`, "name"},
 		"zero width":         {"POST", "/api/v1/teams", `{"name":"a\u200bb"}`, "name"},
 		"too long":           {"POST", "/api/v1/teams", `{"name":"` + strings.Repeat("x", 256) + `"}`, "name"},
 		"not JSON":           {"POST", "/api/v1/teams", `{"name":`, "body"},
