@@ -2,7 +2,6 @@ package leafward
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -101,8 +100,7 @@ func checkKeyRule(w *Problems, field string, k KeyRule) {
 }
 
 func checkPattern(w *Problems, field, pattern string) {
-	_, err := path.Match(pattern, "")
-	w.Check(err == nil && pattern != "" && len(pattern) <= maxPattern, field, "is not a pattern", "use * for any characters and ? for one, at most 255 characters")
+	w.Check(pattern != "" && len(pattern) <= maxPattern && !strings.ContainsAny(pattern, `[]\`), field, "is not a pattern", "use * for any characters and ? for one, at most 255 characters")
 }
 
 // TTL is the lifetime in seconds that a certificate gets when it asks for none.
@@ -142,27 +140,25 @@ func (p *Profile) AllowsName(name string) bool {
 	return slices.ContainsFunc(p.RequiredSANs, func(pattern string) bool { return globs(pattern, name) })
 }
 
-// globs matches with * for any run of characters, dots and slashes included, and ? for one.
+// globs matches with * for any run of characters, dots and slashes included, and ? for one. A star that proves too short
+// takes one character more, and only the last one can: the time is at most the product of both lengths.
 func globs(pattern, name string) bool {
-	for pattern != "" {
-		switch pattern[0] {
-		case '*':
-			for i := len(name); i >= 0; i-- {
-				if globs(pattern[1:], name[i:]) {
-					return true
-				}
-			}
-			return false
-		case '?':
-			if name == "" {
-				return false
-			}
+	p, n := 0, 0
+	star, taken := -1, 0 // where the last star stands, and where what it took ends
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, taken = p, n
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+			p++
+			n++
+		case star >= 0:
+			taken++
+			p, n = star+1, taken
 		default:
-			if name == "" || name[0] != pattern[0] {
-				return false
-			}
+			return false
 		}
-		pattern, name = pattern[1:], name[1:]
 	}
-	return name == ""
+	return strings.Trim(pattern[p:], "*") == ""
 }
