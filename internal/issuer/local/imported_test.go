@@ -120,3 +120,43 @@ func TestWhatBindsAnImportedAuthorityBindsWhatItSigns(t *testing.T) {
 		}
 	}
 }
+
+func TestAnIssuerThatCouldNotSignIsToldByItsTest(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	for name, breaks := range map[string]func(tx *store.Tx, a *leafward.Authority) error{
+		"validity": func(tx *store.Tx, a *leafward.Authority) error {
+			a.State = leafward.AuthorityRetiring
+			tx.PutAuthority(a)
+			return nil
+		},
+		"key": func(tx *store.Tx, a *leafward.Authority) error {
+			key, err := tx.KeyPair(a.Key)
+			key.Sealed = key.Sealed[:len(key.Sealed)-1]
+			tx.PutKeyPair(&key)
+			return err
+		},
+	} {
+		row, err := w.create(t, name, map[string]any{})
+		check(t, err)
+		open, err := w.Open(w.ctx, row.ID, nil)
+		check(t, err)
+		last := func() leafward.Step {
+			steps, err := open.(issuer.Tester).Test(w.ctx)
+			check(t, err)
+			return steps[len(steps)-1]
+		}
+		if step := last(); !step.OK || step.Name != "crl" {
+			t.Errorf("a good issuer: %+v", step)
+		}
+		check(t, w.db.Write(w.ctx, func(tx *store.Tx) error {
+			a, err := tx.Authority(row.Authority)
+			if err != nil {
+				return err
+			}
+			return breaks(tx, &a)
+		}))
+		if step := last(); step.OK || step.Name != name {
+			t.Errorf("%s is broken, and the test ends with %+v", name, step)
+		}
+	}
+}
