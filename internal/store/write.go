@@ -33,7 +33,11 @@ func (db *DB) Write(ctx context.Context, change func(*Tx) error) error {
 // run calls the change and catches its panic, so that one bad change does not take the writer down.
 func run(tx *Tx, change func(*Tx) error) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		switch {
+		case p != nil && tx.err != nil: // writes that were skipped since may have misled the change
+			err = tx.err
+		case p != nil:
 			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
 		}
 	}()
@@ -64,7 +68,7 @@ func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change fu
 				return translate(err)
 			}
 		case !again(err) && !lostConnection(err):
-			return err
+			return translate(err)
 		}
 		if attempt == maxRuns || ctx.Err() != nil {
 			return exhausted(err)
