@@ -40,7 +40,7 @@ type house struct {
 
 func newHouse(t *testing.T, db *store.DB) house {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	a := auth.New(db, log)
 	h := house{db: db, keys: map[string]string{"nobody": "", "stranger": "lwk_unknown"}}
 	master := keys.GenerateMaster()
