@@ -25,6 +25,9 @@ func EKUs() []string {
 	return []string{"serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping"}
 }
 
+// SANTypes are the kinds of names that a profile may allow: host names, IP addresses, e-mail addresses, and URIs.
+func SANTypes() []string { return []string{"dns", "ip", "email", "uri"} }
+
 // ShortLived is the lifetime under which a certificate needs no revocation (RFC 9608).
 const ShortLived = 7 * 24 * time.Hour
 
@@ -40,6 +43,7 @@ type Profile struct {
 	DefaultTTL   int64     `db:"default_ttl"`        // seconds; 0: MaxTTL
 	Backdate     int64     `db:"backdate"`           // seconds that notBefore lies back, inside the lifetime
 	EKUs         []string  `db:"ekus,json"`          // extended key usages of every certificate, in order
+	NameTypes    []string  `db:"name_types,json"`    // of SANTypes; empty: every kind
 	RequiredSANs []string  `db:"required_sans,json"` // glob patterns; each name must match one of them
 	SPIFFE       string    `db:"spiffe"`             // glob pattern that URI names must match; "": no URI names under spiffe://
 	AllowShort   bool      `db:"allow_short"`        // lifetimes under ShortLived, without revocation
@@ -79,6 +83,9 @@ func (p *Profile) Validate() error {
 	for i, e := range p.EKUs {
 		w.Check(slices.Contains(EKUs(), e) && !seen[e], fmt.Sprintf("allowed_ekus[%d]", i), fmt.Sprintf("%.40q is not an extended key usage, or is repeated", e), "use each of "+strings.Join(EKUs(), ", ")+" at most once")
 		seen[e] = true
+	}
+	for i, t := range p.NameTypes {
+		w.Check(slices.Contains(SANTypes(), t) && !slices.Contains(p.NameTypes[:i], t), fmt.Sprintf("allowed_san_types[%d]", i), fmt.Sprintf("%.40q is not a type of name, or is repeated", t), "use each of "+strings.Join(SANTypes(), ", ")+" at most once")
 	}
 	w.Check(len(p.RequiredSANs) <= maxPatterns, "required_san_patterns", fmt.Sprintf("has more than %d patterns", maxPatterns), "use fewer, wider patterns")
 	for i, s := range p.RequiredSANs {
@@ -129,10 +136,14 @@ func (p *Profile) FirstKey() (algorithm string, size int) {
 	return k.Algorithm, max(k.MinSize, least[k.Algorithm])
 }
 
-// AllowsName tells whether a name matches the profile's patterns; DNS wildcards match as written.
-func (p *Profile) AllowsName(name string) bool {
+// AllowsName tells whether a name, of one of SANTypes, is of an allowed type and matches the profile's patterns; DNS
+// wildcards match as written. SPIFFE IDs have a pattern of their own, which alone decides on them.
+func (p *Profile) AllowsName(typ, name string) bool {
 	if strings.HasPrefix(name, "spiffe://") {
 		return p.SPIFFE != "" && globs(p.SPIFFE, name)
+	}
+	if len(p.NameTypes) > 0 && !slices.Contains(p.NameTypes, typ) {
+		return false
 	}
 	if len(p.RequiredSANs) == 0 {
 		return true

@@ -19,12 +19,12 @@ func TestPatternsMatchNames(t *testing.T) {
 	} {
 		p := leafward.Profile{RequiredSANs: []string{pattern}}
 		for _, name := range names.right {
-			if !p.AllowsName(name) {
+			if !p.AllowsName("dns", name) {
 				t.Errorf("%q does not match %q", pattern, name)
 			}
 		}
 		for _, name := range names.wrong {
-			if p.AllowsName(name) {
+			if p.AllowsName("dns", name) {
 				t.Errorf("%q matches %q", pattern, name)
 			}
 		}
@@ -34,7 +34,7 @@ func TestPatternsMatchNames(t *testing.T) {
 func TestAPatternWithManyStarsIsAnsweredAtOnce(t *testing.T) {
 	p := leafward.Profile{RequiredSANs: []string{strings.Repeat("*a", 60) + "b"}}
 	answered := make(chan bool, 1)
-	go func() { answered <- p.AllowsName(strings.Repeat("a", 250)) }()
+	go func() { answered <- p.AllowsName("dns", strings.Repeat("a", 250)) }()
 	select {
 	case yes := <-answered:
 		if yes {

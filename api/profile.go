@@ -26,6 +26,7 @@ type Profile struct {
 	DefaultTTLSeconds    int64              `json:"default_ttl_seconds" doc:"Lifetime of a certificate that asks for none; 0: the longest"`
 	BackdateSeconds      int64              `json:"backdate_seconds" doc:"How far back the validity begins, inside the lifetime"`
 	AllowedEKUs          []string           `json:"allowed_ekus" nullable:"false" enum:"serverAuth,clientAuth,codeSigning,emailProtection,timeStamping" doc:"Extended key usages of every certificate, in order"`
+	AllowedSANTypes      []string           `json:"allowed_san_types" nullable:"false" enum:"dns,ip,email,uri" doc:"Types of names that are issued; empty: every one"`
 	RequiredSANPatterns  []string           `json:"required_san_patterns" nullable:"false" doc:"Patterns of which each name must match one; empty: every name"`
 	SPIFFEURIPattern     string             `json:"spiffe_uri_pattern" doc:"Pattern that SPIFFE URIs must match; empty: none are issued"`
 	AllowShortLived      bool               `json:"allow_short_lived" doc:"Lifetimes under 7 days are allowed, then without revocation"`
@@ -47,7 +48,7 @@ func ProfileOf(p *leafward.Profile) Profile {
 	return Profile{
 		ID: p.ID, Number: p.Number, UUID: p.UUID, Revision: p.Revision, TeamID: p.Team, Name: p.Name, Description: p.Description,
 		AllowedKeyAlgorithms: rules, MaxTTLSeconds: p.MaxTTL, DefaultTTLSeconds: p.DefaultTTL, BackdateSeconds: p.Backdate,
-		AllowedEKUs: some(p.EKUs), RequiredSANPatterns: some(p.RequiredSANs), SPIFFEURIPattern: p.SPIFFE,
+		AllowedEKUs: some(p.EKUs), AllowedSANTypes: some(p.NameTypes), RequiredSANPatterns: some(p.RequiredSANs), SPIFFEURIPattern: p.SPIFFE,
 		AllowShortLived: p.AllowShort, CutToIssuer: p.CutToIssuer, Enabled: p.Enabled, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 }
@@ -66,6 +67,7 @@ type ProfileWrite struct {
 	DefaultTTLSeconds    Opt[int64]              `json:"default_ttl_seconds,omitzero" doc:"Lifetime of a certificate that asks for none; 0: the longest"`
 	BackdateSeconds      Opt[int64]              `json:"backdate_seconds,omitzero" doc:"How far back the validity begins, inside the lifetime; 300 unless said otherwise, at most a tenth of the longest lifetime then"`
 	AllowedEKUs          Opt[[]string]           `json:"allowed_ekus,omitzero" enum:"serverAuth,clientAuth,codeSigning,emailProtection,timeStamping" doc:"Extended key usages of every certificate, in order; serverAuth unless said otherwise"`
+	AllowedSANTypes      Opt[[]string]           `json:"allowed_san_types,omitzero" enum:"dns,ip,email,uri" doc:"Types of names that are issued; empty: every one. SPIFFE IDs are allowed by spiffe_uri_pattern alone"`
 	RequiredSANPatterns  Opt[[]string]           `json:"required_san_patterns,omitzero" doc:"Patterns (* and ?) of which each name must match one; empty: every name"`
 	SPIFFEURIPattern     Opt[string]             `json:"spiffe_uri_pattern,omitzero" doc:"Pattern that SPIFFE URIs must match; empty: none are issued"`
 	AllowShortLived      Opt[bool]               `json:"allow_short_lived,omitzero" doc:"Lifetimes under 7 days are allowed, then without revocation"`

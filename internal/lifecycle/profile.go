@@ -38,7 +38,7 @@ func (s *Settings) Profile(ctx context.Context, id string) (leafward.Profile, er
 // CreateProfile makes a profile of what fill writes over the defaults.
 func (s *Settings) CreateProfile(ctx context.Context, fill func(*leafward.Profile) error) (leafward.Profile, error) {
 	return store.Profiles().Create(ctx, s.db, func(p *leafward.Profile) error {
-		*p = leafward.Profile{Team: homeTeam(ctx), MaxTTL: DefaultProfileTTL, Backdate: unsaid, EKUs: []string{"serverAuth"}, Enabled: true}
+		*p = leafward.Profile{Team: homeTeam(ctx), MaxTTL: DefaultProfileTTL, Backdate: unsaid, EKUs: []string{"serverAuth"}, NameTypes: []string{}, Enabled: true}
 		err := fill(p)
 		if p.Backdate == unsaid {
 			p.Backdate = min(DefaultBackdate, max(p.MaxTTL, 0)/10)

@@ -103,7 +103,25 @@ func TestAProfileBoundsTheNamesFromFieldsAndFromCSRsAlike(t *testing.T) {
 	for _, right := range []string{"a.shop.example.com", "10.0.0.7", "spiffe://shop.example.com/web/1"} {
 		check(t, w.asks(of("", shop, serverKey, names(right), func(c *leafward.Certificate) { c.Name = right }), lifecycle.Asked{}))
 	}
-	about(t, w.asks(of("", serverKey, names("spiffe://shop.example.com/web/1")), lifecycle.Asked{}), "sans") // the seed allows none
+	hosts := w.profile(t, "prof-hosts", func(p *leafward.Profile) { p.NameTypes, p.SPIFFE = []string{"dns", "uri"}, "spiffe://*" })
+	for _, wrong := range []string{"10.0.0.7", "ann@example.com"} {
+		about(t, w.asks(of("", hosts, serverKey, names(wrong)), lifecycle.Asked{}), "sans")
+		about(t, w.asks(of("", hosts), lifecycle.Asked{CSR: csr(t, newKey(t), wrong)}), "sans")
+	}
+	for _, right := range []string{"web.example.com", "https://web.example.com/", "spiffe://example.com/web"} {
+		check(t, w.asks(of("", hosts, serverKey, names(right), func(c *leafward.Certificate) { c.Name = "of hosts " + right }), lifecycle.Asked{}))
+	}
+}
+
+func TestTheSeededProfileTakesHostNamesAndAddressesOnly(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	for _, name := range []string{"ann@example.com", "https://web.example.com/", "spiffe://example.com/web"} {
+		about(t, w.asks(of("", serverKey, func(c *leafward.Certificate) { c.SANs = []string{"web.example.com", name} }), lifecycle.Asked{}), "sans")
+		about(t, w.asks(of(""), lifecycle.Asked{CSR: csr(t, newKey(t), "web.example.com", name)}), "sans")
+	}
+	for _, name := range []string{"web.example.com", "*.example.com", "192.0.2.1", "2001:db8::1"} {
+		check(t, w.asks(of("", serverKey, func(c *leafward.Certificate) { c.Name, c.SANs = name, []string{name} }), lifecycle.Asked{}))
+	}
 }
 
 func TestAShortLifeIsWithoutRevocationAndOnlyWhereTheProfileAllowsIt(t *testing.T) {

@@ -15,7 +15,7 @@ func TestTheRecordDecidesTheNames(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)
 		names := []string{"shop.example.com", "*.shop.example.com", "192.0.2.1", "ann@example.com"}
-		shown := w.issued(t, of("Shop front", serverKey, func(c *leafward.Certificate) { c.SANs = names }), lifecycle.Asked{})
+		shown := w.issued(t, of("Shop front", w.profile(t, "prof-any", func(*leafward.Profile) {}), serverKey, func(c *leafward.Certificate) { c.SANs = names }), lifecycle.Asked{})
 		cert := leaf(t, shown)
 		if cert.Subject.CommonName != "Shop front" || !slices.Equal(cert.DNSNames, names[:2]) || len(cert.IPAddresses) != 1 || !slices.Equal(cert.EmailAddresses, names[3:]) {
 			t.Errorf("it says %s %v %v %v", cert.Subject, cert.DNSNames, cert.IPAddresses, cert.EmailAddresses)

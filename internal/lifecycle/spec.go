@@ -217,7 +217,7 @@ func obey(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR, profile *
 		p.Add("sans", err.Error(), "use host names, IP addresses, e-mail addresses or URIs")
 	}
 	for _, name := range all.All() {
-		p.Check(profile.AllowsName(name), "sans", fmt.Sprintf("%.255q is not allowed by the profile %s", name, profile.Name), "use a name that matches required_san_patterns, or another profile")
+		p.Check(profile.AllowsName(pki.TypeOf(name), name), "sans", fmt.Sprintf("%.255q is not allowed by the profile %s", name, profile.Name), "use a name of its allowed_san_types that matches its required_san_patterns, or another profile")
 	}
 	ttl := ttlOf(c, profile)
 	p.Check(ttl <= profile.MaxTTL, "ttl_seconds", fmt.Sprintf("is more than the %d seconds of the profile %s", profile.MaxTTL, profile.Name), "ask for less, or use another profile")

@@ -94,6 +94,19 @@ func classify(text string) nameType {
 	return dnsName
 }
 
+// TypeOf is what a name that ParseNames takes is read as: "dns", "ip", "email" or "uri".
+func TypeOf(name string) string {
+	switch classify(name) {
+	case emailName:
+		return "email"
+	case uriName:
+		return "uri"
+	case ipName:
+		return "ip"
+	}
+	return "dns"
+}
+
 // add puts the canonical form of a name at the end, unless it is there.
 func (n *Names) add(kind nameType, text string) error {
 	switch {

@@ -18,7 +18,7 @@ func (db *DB) Seed(ctx context.Context) error {
 		profile := leafward.Profile{
 			Row: leafward.Row{ID: leafward.ServerProfile}, Name: "server", Description: "TLS servers, 90 days",
 			Keys:   []leafward.KeyRule{{Algorithm: leafward.ECDSA, MinSize: 256}, {Algorithm: leafward.RSA, MinSize: 2048}, {Algorithm: leafward.Ed25519}},
-			MaxTTL: 90 * 24 * 3600, DefaultTTL: 90 * 24 * 3600, Backdate: 300, EKUs: []string{"serverAuth"}, RequiredSANs: []string{}, Enabled: true,
+			MaxTTL: 90 * 24 * 3600, DefaultTTL: 90 * 24 * 3600, Backdate: 300, EKUs: []string{"serverAuth"}, NameTypes: []string{"dns", "ip"}, RequiredSANs: []string{}, Enabled: true,
 		}
 		policy := leafward.RenewalPolicy{
 			Row: leafward.Row{ID: leafward.DefaultPolicy}, Name: "default", WindowDays: leafward.DefaultWindowDays, AutoRenew: true,

@@ -47,6 +47,7 @@ func writeProfile(in api.ProfileWrite) func(*leafward.Profile) error {
 		in.DefaultTTLSeconds.Apply(&t.DefaultTTL)
 		in.BackdateSeconds.Apply(&t.Backdate)
 		applyList(in.AllowedEKUs, &t.EKUs)
+		applyList(in.AllowedSANTypes, &t.NameTypes)
 		applyList(in.RequiredSANPatterns, &t.RequiredSANs)
 		in.SPIFFEURIPattern.Apply(&t.SPIFFE)
 		in.AllowShortLived.Apply(&t.AllowShort)

@@ -26,7 +26,7 @@ func samples() map[string]sample {
 		"issuers.config": {`{"organization":"Own"}`, ""}, "issuers.enabled": {`false`, ""}, "issuers.team_id": {`"t-own"`, ""}, "issuers.type": {`"GenericCA"`, ""},
 		"owners.team_id":                  {`"t-own"`, ""},
 		"profiles.allowed_key_algorithms": {`[{"algorithm":"RSA","min_size":3072}]`, ""}, "profiles.max_ttl_seconds": {`2592000`, ""}, "profiles.default_ttl_seconds": {`1728000`, ""},
-		"profiles.backdate_seconds": {`60`, ""}, "profiles.allowed_ekus": {`["clientAuth","serverAuth"]`, ""}, "profiles.required_san_patterns": {`["*.example.com"]`, ""},
+		"profiles.backdate_seconds": {`60`, ""}, "profiles.allowed_ekus": {`["clientAuth","serverAuth"]`, ""}, "profiles.allowed_san_types": {`["ip","dns"]`, ""}, "profiles.required_san_patterns": {`["*.example.com"]`, ""},
 		"profiles.spiffe_uri_pattern": {`"spiffe://example.com/*"`, ""}, "profiles.allow_short_lived": {`true`, ""}, "profiles.cut_to_issuer": {`true`, ""}, "profiles.enabled": {`false`, ""}, "profiles.team_id": {`"t-own"`, ""},
 		"renewal-policies.renewal_window_days": {`10`, ""}, "renewal-policies.literal_window": {`true`, ""}, "renewal-policies.auto_renew": {`false`, ""}, "renewal-policies.max_retries": {`7`, ""},
 		"renewal-policies.retry_interval_seconds": {`120`, ""}, "renewal-policies.alert_thresholds_days": {`[9,4]`, ""}, "renewal-policies.team_id": {`"t-own"`, ""},
