@@ -109,7 +109,7 @@ func describe(info api.Info) huma.Operation {
 	slices.Sort(common)
 	op := huma.Operation{
 		OperationID: info.ID, Method: info.Method, Path: info.Path, Tags: []string{info.Tag}, Summary: info.Summary,
-		DefaultStatus: info.Status, MaxBodyBytes: maxBody, Errors: slices.Compact(common), RejectUnknownQueryParameters: true,
+		DefaultStatus: info.Status, MaxBodyBytes: maxBody, BodyReadTimeout: noTimeout, Errors: slices.Compact(common), RejectUnknownQueryParameters: true,
 		Metadata: map[string]any{"lax": info.Lax},
 	}
 	if info.Role == leafward.RolePublic {
@@ -119,6 +119,10 @@ func describe(info api.Info) huma.Operation {
 	}
 	return op
 }
+
+// noTimeout leaves reading the body to the deadlines of the server. The body was read before huma sees it: a deadline set
+// then would end the connection, and so the request, while its handler waits.
+const noTimeout = -1
 
 // permit is the one place where a caller's role meets an operation's.
 func permit(ctx context.Context, info api.Info) error {
