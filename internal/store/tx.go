@@ -171,10 +171,16 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 		}
 		*c = *fresh
 	}
-	if _, err := c.ExecContext(ctx, "BEGIN DEFERRED"); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Hazard: a statement that ended while its context did is told as cancelled. BEGIN takes no lock and waits for nobody,
+	// so it is left to its end: what it began must be known.
+	whole := context.WithoutCancel(ctx)
+	if _, err := c.ExecContext(whole, "BEGIN DEFERRED"); err != nil {
 		return translate(err)
 	}
-	defer func() { _, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") }()
+	defer func() { _, _ = c.ExecContext(whole, "ROLLBACK") }()
 	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c})
 }
 
