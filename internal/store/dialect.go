@@ -4,7 +4,6 @@ import (
 	"errors"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/leafward/leafward"
@@ -14,16 +13,16 @@ import (
 
 // dialect is what differs between the two engines.
 type dialect struct {
-	name     string
-	skip     string // appended to a claim so that replicas do not wait for each other
-	tokens   *strings.Replacer
-	rewrites *sync.Map // SQL text with $1 → text with ?1
+	name   string
+	skip   string // appended to a claim so that replicas do not wait for each other
+	marks  string // what stands for the argument $1 in the engine's own words
+	tokens *strings.Replacer
 }
 
 var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 func sqliteDialect() dialect {
-	return dialect{name: "sqlite", rewrites: new(sync.Map), tokens: strings.NewReplacer(
+	return dialect{name: "sqlite", marks: "?$1", tokens: strings.NewReplacer(
 		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID")}
 }
 
@@ -32,17 +31,13 @@ func postgresDialect() dialect {
 		"{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{blob}}", "BYTEA", "{{text}}", `TEXT COLLATE "C"`, "{{rowless}}", "")}
 }
 
-// text is the query in the engine's own placeholders.
+// text is the query in the engine's own placeholders. Nothing is remembered here: the pages of lists are different texts
+// without end.
 func (d dialect) text(query string) string {
-	if d.rewrites == nil {
+	if d.marks == "" {
 		return query
 	}
-	if known, ok := d.rewrites.Load(query); ok {
-		return known.(string)
-	}
-	text := placeholder.ReplaceAllString(query, "?$1")
-	d.rewrites.Store(query, text)
-	return text
+	return placeholder.ReplaceAllString(query, d.marks)
 }
 
 // translate gives an engine's error the kind that users are told.
