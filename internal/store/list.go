@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -108,7 +109,7 @@ func list[T any, P noun[T]](v *View, l listing[T], q leafward.Query) (leafward.L
 	}
 	offset := (out.Page - 1) * out.PerPage
 	if q.Cursor != "" {
-		p, err := decode(l.table.noun, q)
+		p, err := decode(l.table.noun, q, l.sortValue(new(T), column))
 		if err != nil {
 			return out, err
 		}
@@ -221,7 +222,8 @@ func encode(noun string, q leafward.Query, p position) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func decode(noun string, q leafward.Query) (position, error) {
+// decode reads a cursor of a list that is sorted by values such as the given one.
+func decode(noun string, q leafward.Query, like any) (position, error) {
 	var p position
 	bad := func(problem string) (position, error) {
 		var problems leafward.Problems
@@ -231,11 +233,11 @@ func decode(noun string, q leafward.Query) (position, error) {
 	if len(q.Cursor) > 2048 {
 		return bad("is too long")
 	}
-	text, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+	told, err := base64.RawURLEncoding.DecodeString(q.Cursor)
 	if err != nil {
 		return bad("is not one of ours")
 	}
-	d := json.NewDecoder(strings.NewReader(string(text)))
+	d := json.NewDecoder(bytes.NewReader(told))
 	d.UseNumber()
 	if d.Decode(&p) != nil {
 		return bad("is not one of ours")
@@ -243,15 +245,13 @@ func decode(noun string, q leafward.Query) (position, error) {
 	if p.Sort != q.Sort || p.Bound != bound(noun, q) {
 		return bad("belongs to another list, sort or filter")
 	}
-	switch value := p.Value.(type) {
-	case string:
-	case json.Number:
-		n, err := value.Int64()
-		if err != nil {
+	if number, ok := p.Value.(json.Number); ok {
+		if p.Value, err = number.Int64(); err != nil {
 			return bad("is not one of ours")
 		}
-		p.Value = n
-	default:
+	}
+	text, _ := p.Value.(string)
+	if reflect.TypeOf(p.Value) != reflect.TypeOf(like) || strings.ContainsRune(text+p.ID, 0) {
 		return bad("is not one of ours")
 	}
 	return p, nil

@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +112,33 @@ func TestACursorWalksEveryRowOnce(t *testing.T) {
 			}
 			if len(seen) != 24 {
 				t.Fatalf("%s: saw %d of 24", order, len(seen))
+			}
+		}
+	})
+}
+
+func TestAnAlteredCursorIsRefused(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := storetest.Admin(t.Context())
+		mustTeams(t, db, 2)
+		for _, order := range []string{"name", "-created_at"} {
+			page, err := store.Teams().List(ctx, db, leafward.Query{PerPage: 1, Sort: order})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := base64.RawURLEncoding.DecodeString(page.Next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, value := range []string{`"a"`, `"a\u0000"`, `1`, `1.5`, `true`, `[]`, `null`} {
+				for _, id := range []string{`"t-1"`, `"t\u0000"`} {
+					altered := regexp.MustCompile(`"v":.*`).ReplaceAllLiteralString(string(text), `"v":`+value+`,"i":`+id+`}`)
+					_, err := store.Teams().List(ctx, db, leafward.Query{PerPage: 1, Sort: order, Cursor: base64.RawURLEncoding.EncodeToString([]byte(altered))})
+					good := id == `"t-1"` && (order == "name" && value == `"a"` || order != "name" && value == `1`)
+					if good != (err == nil) || !good && leafward.KindOf(err) != leafward.Invalid {
+						t.Errorf("%s: %s: %v", order, altered, err)
+					}
+				}
 			}
 		}
 	})

@@ -11,6 +11,8 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/store"
+	"github.com/leafward/leafward/internal/store/storetest"
 )
 
 // bad is a value that no property of its sort takes.
@@ -149,4 +151,24 @@ func TestBadBodiesOfOtherOperationsAreNeverAnErrorOfTheServer(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestPathsAndParametersThatAreNoTextAreRefusedOnBothEngines(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		h := newHouse(t, db)
+		for _, text := range []string{"a%00", "%00", "%ff", "a%ED%A0%80", "%F4%90%80%80"} {
+			for _, op := range api.Operations() {
+				if path := strings.NewReplacer("{id}", text, "{cert_id}", "no-such", "{job_id}", "no-such").Replace(op.Path); path != op.Path {
+					if status, out, _ := h.send(t, "admin", op.Method, path, ""); status != 404 {
+						t.Errorf("%s %s: %d %.300v", op.Method, path, status, out)
+					}
+				}
+			}
+			for _, parameter := range []string{"q", "name", "cursor", "sort"} {
+				if status, out, _ := h.send(t, "admin", "GET", "/api/v1/profiles?"+parameter+"="+text, ""); status != 400 {
+					t.Errorf("%s=%s: %d %.300v", parameter, text, status, out)
+				}
+			}
+		}
+	})
 }

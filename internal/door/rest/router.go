@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -205,14 +206,18 @@ func (r *router) unknown(req *http.Request) error {
 	return leafward.Errorf(leafward.NotFound, "see /api/openapi.json for the paths there are", "there is nothing at %.200s", req.URL.Path)
 }
 
-// strict reads the body once, bounded, and refuses what JSON decoders accept in silence; repeated query parameters too.
+// strict reads the body once, bounded, and refuses what JSON decoders accept in silence; repeated query parameters, and
+// paths and parameters that cannot be asked for, too.
 func strict(w http.ResponseWriter, req *http.Request) error {
+	if unspeakable(req.URL.Path) != "" {
+		return leafward.Errorf(leafward.NotFound, "see /api/openapi.json for the paths there are", "there is nothing at %.200q", req.URL.Path)
+	}
 	for name, values := range req.URL.Query() {
 		if len(values) > 1 {
 			return invalid(name, "is given more than once", "send it once")
 		}
-		if strings.ContainsRune(values[0], 0) {
-			return invalid(name, "contains a NUL character", "remove it")
+		if problem := unspeakable(values[0]); problem != "" {
+			return invalid(name, problem, "remove it")
 		}
 	}
 	if req.Body == nil || req.Body == http.NoBody {
@@ -236,6 +241,17 @@ func strict(w http.ResponseWriter, req *http.Request) error {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.ContentLength = int64(len(body))
 	return nil
+}
+
+// unspeakable says what is in a text that no database takes; "" is nothing.
+func unspeakable(text string) string {
+	switch {
+	case strings.ContainsRune(text, 0):
+		return "contains a NUL character"
+	case !utf8.ValidString(text):
+		return "contains something that is not UTF-8"
+	}
+	return ""
 }
 
 // WriteError answers an error in the API's form.
