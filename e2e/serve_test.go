@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,23 +43,39 @@ func TestTheServerStartsServesAndStops(t *testing.T) {
 
 func TestEveryMistakeOfAStartIsToldAtOnceWithItsRemedy(t *testing.T) {
 	t.Parallel()
-	data, short := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "short.key")
-	if err := os.WriteFile(short, []byte("short"), 0o600); err != nil {
+	home := t.TempDir()
+	others, short := filepath.Join(home, "others"), filepath.Join(home, "short.key")
+	if err := errors.Join(os.Mkdir(others, 0o755), os.WriteFile(filepath.Join(others, "thesis.txt"), nil, 0o644), os.WriteFile(short, []byte("short"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	many := start(t, program(t, "leafward"), "serve", "--data-dir", data, "--listen", "nowhere", "--public-url", "ftp://x", "--hostname", "a b",
-		"--database", "mysql://x", "--master-key-file", short, "--probe-allow", "10.0.0.0/99")
+	many := start(t, program(t, "leafward"), "serve", "--data-dir", others, "--listen", "nowhere", "--public-url", "ftp://x", "--hostname", "a b", "--hostname", "1.2.3",
+		"--database", "mysql://x", "--master-key-file", short, "--probe-allow", "10.0.0.0/99", "--colour", "red", "--public-listen", "-1", "now", "--json=maybe", "--config", home)
 	code, said := many.ended(t), strings.Join(many.last(50), "\n")
-	for _, want := range []string{"--listen is", "--public-url is", "--hostname is", "--database is", "--master-key-file: the master key is not 32 bytes", "--probe-allow is"} {
-		if code == 0 || !strings.Contains(said, want) {
+	for _, want := range []string{
+		"others may read the directory " + others, "--listen is", "--public-url is", `--hostname is "a b"`, `--hostname is "1.2.3"`, "--database is",
+		"--master-key-file: the master key is not 32 bytes", "--probe-allow is", "--colour is not a flag", `--public-listen is followed by "-1"`, `"now" is no flag`,
+		"--json is neither", "--config names a file that cannot be read",
+	} {
+		if code != 2 || !strings.Contains(said, want) {
 			t.Errorf("it ended with %d and does not say %q in\n%s", code, want, said)
 		}
 	}
+	data := filepath.Join(home, "data")
 	one := start(t, program(t, "leafward"), "serve", "--data-dir", data, "--listen", "nowhere")
-	if code, said := one.ended(t), strings.Join(one.last(50), "\n"); code == 0 || !strings.Contains(said, "fix   write it as 127.0.0.1:8443") {
+	if code, said := one.ended(t), strings.Join(one.last(50), "\n"); code != 1 || !strings.Contains(said, "fix   write it as 127.0.0.1:8443") {
 		t.Errorf("it ended with %d and the remedy is not in\n%s", code, said)
 	}
 	if _, err := os.Stat(data); err == nil {
 		t.Error("a start that was refused made a data directory")
+	}
+	below := start(t, program(t, "leafward"), "serve", "--data-dir", filepath.Join(short, "data"), "--database", "postgres://h/x?sslmode=bogus", "--public-listen=-1")
+	code, said = below.ended(t), strings.Join(below.last(50), "\n")
+	for _, want := range []string{"data cannot be used: not a directory\n", "        --data-dir: give a --data-dir that this user may write", "--database: the parameters", "--public-listen is"} {
+		if code != 1 || !strings.Contains(said, want) {
+			t.Errorf("it ended with %d and does not say %q in\n%s", code, want, said)
+		}
+	}
+	if entries, err := os.ReadDir(others); err != nil || len(entries) != 1 {
+		t.Errorf("a start that was refused wrote into the directory of others: %v %v", entries, err)
 	}
 }

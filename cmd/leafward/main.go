@@ -24,7 +24,8 @@ type commands struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	code := cli.Main(ctx, cli.NewSession(version), os.Args[1:], &commands{}, agentVars())
+	all := &commands{}
+	code := cli.Main(ctx, cli.NewSession(version), all.Serve.sorted(os.Args[1:]), all, agentVars())
 	stop()
 	os.Exit(code)
 }

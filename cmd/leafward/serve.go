@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
+	"slices"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
+	"github.com/leafward/leafward/internal/cli"
 	"github.com/leafward/leafward/internal/config"
 )
 
@@ -14,15 +17,35 @@ import (
 type serveCommand struct {
 	config.Flags
 	clockFlag
+
+	wrong []leafward.Field `kong:"-"` // with the command line
+}
+
+// sorted keeps what is wrong with the command line of `serve` until the settings have been looked at too, and returns
+// the rest; other commands are none of its business.
+func (c *serveCommand) sorted(args []string) []string {
+	if len(args) == 0 || args[0] != "serve" {
+		return args
+	}
+	w, err := readWords(args[0], &serveCommand{}, args[1:])
+	if err != nil {
+		return args // the parser says it
+	}
+	c.wrong = w.wrong
+	return slices.Concat(args[:1], w.good)
 }
 
 // Run is called by kong.
 func (c *serveCommand) Run(ctx context.Context) error {
+	if err := app.RunsOn(runtime.GOOS); err != nil {
+		return err
+	}
 	c.Clock = c.start()
 	settings, err := config.Load(c.Flags, os.Environ())
 	mistakes, _ := config.AsMistakes(err)
-	if mistakes = append(mistakes, app.Mistakes(settings.Serve)...); len(mistakes) > 0 {
-		return explained(mistakes)
+	mistakes = append(mistakes, app.Mistakes(settings.Serve)...)
+	if len(c.wrong)+len(mistakes) > 0 {
+		return explained(c.wrong, mistakes)
 	}
 	server, err := app.New(ctx, app.Config{
 		Serve: settings.Serve, Warnings: settings.Warnings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
@@ -42,14 +65,19 @@ func ended(err error) error {
 	return err
 }
 
-// explained is the error of a wrong configuration: every mistake with its remedy.
-func explained(mistakes config.Mistakes) error {
-	wrong := &leafward.Error{Kind: leafward.Invalid, Message: "the configuration is not valid", Fix: "mend what is named and start again"}
+// explained is the error of a wrong start: everything that is wrong with the command line and the settings, each with its
+// remedy.
+func explained(words []leafward.Field, mistakes config.Mistakes) error {
+	all := slices.Clone(words)
 	for _, m := range mistakes {
-		wrong.Fields = append(wrong.Fields, leafward.Field{Field: m.Where, Problem: m.Problem, Fix: m.Fix})
+		all = append(all, leafward.Field{Field: m.Where, Problem: m.Problem, Fix: m.Fix})
 	}
-	if len(mistakes) == 1 {
-		wrong.Fix = mistakes[0].Fix
+	wrong := &leafward.Error{Kind: leafward.Invalid, Message: "the configuration is not valid", Fix: "mend what is named and start again", Fields: all}
+	if len(all) == 1 {
+		wrong.Fix = all[0].Fix
+	}
+	if len(words) > 0 {
+		return cli.Usage(wrong)
 	}
 	return wrong
 }

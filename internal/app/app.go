@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -58,11 +59,19 @@ type App struct {
 	opened []io.Closer // released in the opposite order
 }
 
+// RunsOn says why the server does not run on a system, named as Go names it; nil where it does.
+func RunsOn(system string) error {
+	if system == "linux" || system == "darwin" {
+		return nil
+	}
+	return leafward.Errorf(leafward.Invalid, "run the server on Linux or macOS; agent and command line run here", "the server does not run on %s", system)
+}
+
 // New opens everything and listens, so that Run serves at once. At the first start it makes the data directory and what
 // belongs in it. The context bounds the start only.
 func New(ctx context.Context, c Config) (*App, error) {
-	if !supported {
-		return nil, leafward.Errorf(leafward.Invalid, "run the server on Linux or macOS; agent and command line run here", "the server does not run on this system")
+	if err := RunsOn(runtime.GOOS); err != nil {
+		return nil, err
 	}
 	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: processName(c)}
 	a.log, a.started = newLog(c), a.clock.Now().UTC()

@@ -13,6 +13,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/config"
 	"github.com/leafward/leafward/internal/keys"
+	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 )
 
@@ -22,26 +23,46 @@ func (a *App) path(name string) string { return filepath.Join(a.config.DataDir, 
 // prepareDir makes the data directory, or makes sure that one which is there is for its owner only. The mode of a
 // directory with other people's files is not touched.
 func prepareDir(dir string) error {
+	if err := checkDir(dir); err != nil {
+		return err
+	}
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
 			err = os.Mkdir(dir, 0o700)
 		}
 	}
-	if err == nil {
-		return nil
+	if errors.Is(err, fs.ErrExist) {
+		var info fs.FileInfo
+		if info, err = os.Stat(dir); err == nil && open(info) {
+			err = os.Chmod(dir, 0o700)
+		}
 	}
-	if !errors.Is(err, fs.ErrExist) {
+	if err != nil {
 		return unusable(dir, err)
 	}
+	return nil
+}
+
+// open tells a directory that others may look into.
+func open(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
+
+// checkDir says why the data directory cannot be used, and changes nothing.
+func checkDir(dir string) error {
 	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return checkParent(dir)
+	}
 	if err != nil {
 		return unusable(dir, err)
 	}
 	if !info.IsDir() {
 		return leafward.Errorf(leafward.Invalid, "name a directory, or one that can be made", "the data directory %s is not a directory", dir)
 	}
-	if info.Mode().Perm()&0o077 == 0 {
+	if err := mayWrite(dir); err != nil {
+		return unusable(dir, err)
+	}
+	if !open(info) {
 		return nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -56,31 +77,71 @@ func prepareDir(dir string) error {
 		return leafward.Errorf(leafward.Denied, "give an empty or new --data-dir, or say that the directory is ours: chmod 700 "+dir,
 			"others may read the directory %s, and it holds files that are not leafward's", dir)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return unusable(dir, err)
-	}
 	return nil
+}
+
+// checkParent says why a directory that is not there cannot be made.
+func checkParent(dir string) error {
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		_, err := os.Stat(above)
+		if errors.Is(err, fs.ErrNotExist) && above != filepath.Dir(above) {
+			continue
+		}
+		if err == nil {
+			err = mayWrite(above)
+		}
+		if err != nil {
+			return unusable(dir, err)
+		}
+		return nil
+	}
 }
 
 func unusable(dir string, cause error) error {
-	return &leafward.Error{Kind: leafward.Denied, Message: "the data directory " + dir + " cannot be used", Fix: "give a --data-dir that this user may write", Cause: cause}
+	why := cause
+	if e, ok := errors.AsType[*fs.PathError](cause); ok {
+		why = e.Err
+	}
+	return &leafward.Error{
+		Kind: leafward.Denied, Message: fmt.Sprintf("the data directory %s cannot be used: %v", dir, why), Fix: "give a --data-dir that this user may write", Cause: cause,
+	}
 }
 
-// Mistakes are what is wrong with settings that only a look at what they name can tell.
-func Mistakes(c config.Serve) config.Mistakes {
-	var err error
-	where := "the master key"
+// Mistakes are what is wrong with settings that only a look at what they name can tell. Nothing is changed by looking,
+// and what config refused already is not told again.
+func Mistakes(c config.Serve) (all config.Mistakes) {
+	wrong := func(where string, err error) {
+		if e, ok := errors.AsType[*leafward.Error](err); ok {
+			all = append(all, config.Mistake{Where: where + ":", Problem: e.Message, Fix: e.Fix})
+		}
+	}
+	var place error
+	if c.DataDir != "" {
+		place = checkDir(c.DataDir)
+		wrong("--data-dir", place)
+	}
+	if c.Database != "" {
+		wrong("--database", store.CheckURL(c.Database.Reveal()))
+	}
+	_, err := pki.ParseNames(c.Hostnames)
+	if names, ok := errors.AsType[pki.NamesError](err); ok {
+		for _, n := range names {
+			all = append(all, config.Mistake{Where: "--hostname", Problem: fmt.Sprintf("is %q, which %s", n.Name, n.Problem), Fix: "give a name that can stand in a certificate"})
+		}
+	}
 	switch {
 	case c.MasterKeyFile != "":
-		where = "--master-key-file"
 		_, err = keys.LoadMaster(c.MasterKeyFile)
+		wrong("--master-key-file", err)
 	case c.MasterKey != "":
 		_, err = keys.ParseMaster(c.MasterKey.Reveal())
+		wrong("the master key", err)
+	case c.DataDir != "" && place == nil:
+		if _, err = keys.LoadMaster(filepath.Join(c.DataDir, "master.key")); !errors.Is(err, fs.ErrNotExist) {
+			wrong("the master key", err)
+		}
 	}
-	if e, ok := errors.AsType[*leafward.Error](err); ok {
-		return config.Mistakes{{Where: where + ":", Problem: e.Message, Fix: e.Fix}}
-	}
-	return nil
+	return all
 }
 
 // masterSetting is where the database keeps the id of its master key.

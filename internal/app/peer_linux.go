@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supported says whether the server runs on this system.
-const supported = true
-
 // peer is the user id of the process at the other end, as the kernel knows it.
 func peer(conn *net.UnixConn) (uid uint32, err error) {
 	raw, err := conn.SyscallConn()
@@ -33,3 +30,6 @@ func freeSpace(dir string) (uint64, error) {
 	}
 	return s.Bavail * uint64(s.Bsize), nil
 }
+
+// mayWrite says why this user may not make files in a directory.
+func mayWrite(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }

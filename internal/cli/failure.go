@@ -42,6 +42,12 @@ func failed(code, fix, format string, args ...any) *failure {
 	return &failure{Code: code, Message: fmt.Sprintf(format, args...), Fix: fix}
 }
 
+// Usage is the failure of a command line that is wrong as the error says: it ends with the exit code for that, and nothing
+// was done.
+func Usage(wrong *leafward.Error) error {
+	return &failure{Code: codeUsage, Message: wrong.Message, Fix: wrong.Fix, Docs: docsCommands, Fields: wrong.Fields}
+}
+
 // explain finds the words for an error. The innermost that was written for people is nearest to the cause.
 func explain(err error) *failure {
 	f := &failure{Code: codeFailed, Message: err.Error(), Fix: "read the message; when it does not help, report it with the command you typed"}
@@ -90,7 +96,7 @@ func (f *failure) text(s *Session) string {
 	if len(f.Fields) > 1 {
 		for _, field := range f.Fields {
 			if field.Fix != "" && field.Fix != f.Fix {
-				line("", field.Field+": "+field.Fix)
+				line("", strings.TrimSuffix(field.Field, ":")+": "+field.Fix)
 			}
 		}
 	}

@@ -77,6 +77,7 @@ func (g *gatherer) directory(v given) string {
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		g.wrong(v.name("--data-dir"), fmt.Sprintf("names %s, which is not a directory", dir), "name a directory, or one that can be made")
+		return ""
 	}
 	return dir
 }
