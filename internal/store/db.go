@@ -63,7 +63,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := stdlib.OpenDB(*config)
+	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(waitForDisk))
 	if c.Readers == 0 {
 		c.Readers = 16
 	}

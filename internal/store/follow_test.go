@@ -130,3 +130,35 @@ func TestTheFreshnessOfAnAuthorityWithoutACRLIsStale(t *testing.T) {
 		t.Error("a CRL is stale from its next update on, and without one")
 	}
 }
+
+func TestEventsThatWaitForTheirNumberAreTheLagOfTheAudit(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := storetest.Admin(t.Context())
+		for range 3 {
+			create(t, db)
+		}
+		lag := func() (n int64, oldest time.Time) {
+			err := db.View(ctx, func(v *store.View) (err error) {
+				n, oldest, err = v.AuditLag()
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n, oldest
+		}
+		wait := int64(3)
+		if db.Engine() == "sqlite" {
+			wait = 0 // the one writer numbers them itself
+		}
+		if n, oldest := lag(); n != wait || (wait > 0) != (time.Since(oldest).Abs() < time.Minute) {
+			t.Errorf("%d events wait, the oldest since %s", n, oldest)
+		}
+		if _, err := db.Sequence(ctx, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if n, oldest := lag(); n != 0 || time.Since(oldest) < time.Minute {
+			t.Errorf("numbered, %d events wait, the oldest since %s", n, oldest)
+		}
+	})
+}
