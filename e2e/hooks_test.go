@@ -44,6 +44,15 @@ func TestTheHooksAreTypedOnTheCommandLine(t *testing.T) {
 	if _, err := try(t, nil, leafward, "clock", "show", "--data-dir", s.dir); err == nil || !strings.Contains(err.Error(), "✖ unavailable") {
 		t.Errorf("without a server: %v", err)
 	}
+	s.start(t, "--clock", "2031-02-03T04:05:06Z")
+	if out := at("clock", "show"); !strings.Contains(out, "2031-02-03T04:05:") {
+		t.Errorf("started there it is %s", out)
+	}
+	for _, line := range []string{"clock show", "failpoint list", "serve --clock 2031-02-03T04:05:06Z"} {
+		if _, err := try(t, nil, program(t, "leafward"), strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), "✖ usage") {
+			t.Errorf("a release does not refuse %q: %v", line, err)
+		}
+	}
 }
 
 // A certificate whose key nobody but its holder can renew is over, and status says so to people and scripts.

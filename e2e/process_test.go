@@ -154,7 +154,13 @@ func (p *process) tell() string {
 // heard waits for a line that contains the words, from the first line on.
 func (p *process) heard(t testing.TB, words string) string {
 	t.Helper()
-	deadline := time.After(patience)
+	return p.heardWithin(t, patience, words)
+}
+
+// heardWithin is heard for what may take longer.
+func (p *process) heardWithin(t testing.TB, longest time.Duration, words string) string {
+	t.Helper()
+	deadline := time.After(longest)
 	for next := 0; ; {
 		p.mu.Lock()
 		lines, fresh := p.said[next:], p.fresh
@@ -170,7 +176,7 @@ func (p *process) heard(t testing.TB, words string) string {
 		case <-p.gone:
 			t.Fatalf("%s ended (%v) before it said %q:\n%s", p.name, p.cmd.ProcessState, words, p.tell())
 		case <-deadline:
-			t.Fatalf("%s did not say %q within %s:\n%s", p.name, words, patience, p.tell())
+			t.Fatalf("%s did not say %q within %s:\n%s", p.name, words, longest, p.tell())
 		}
 	}
 }
