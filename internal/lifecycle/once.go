@@ -19,14 +19,19 @@ type Once struct {
 	Replayed  *bool  // set when the request was answered before
 }
 
-// begin looks whether the request was answered before; then known gets what the first one made.
+// begin looks whether the request was answered before; then known gets what the first one made. Otherwise the key is taken,
+// and the transaction that began so calls end. It stands in front of everything that the transaction writes.
 func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed bool, err error) {
 	if o.Key == "" {
 		return false, nil
 	}
 	row, found, err := tx.Idempotency(tx.Actor.ID, o.Operation, o.Key)
-	if err != nil || !found || row.CreatedAt.Before(tx.Now.Add(-idempotencyKept)) {
+	if err != nil {
 		return false, err
+	}
+	if !found || row.CreatedAt.Before(tx.Now.Add(-idempotencyKept)) {
+		tx.TakeIdempotency(o.row(tx, ""))
+		return false, tx.Err()
 	}
 	if !bytes.Equal(row.Body, o.Body) {
 		return false, leafward.Errorf(leafward.Conflict, "use a new Idempotency-Key for a different request", "this Idempotency-Key was used with another request")
@@ -38,6 +43,10 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 // end remembers what the request made, in the transaction that made it.
 func (o Once) end(tx *store.Tx, resource string) {
 	if o.Key != "" {
-		tx.PutIdempotency(store.Idempotency{Identity: tx.Actor.ID, Operation: o.Operation, Key: o.Key, Body: o.Body, Resource: resource, CreatedAt: tx.Now})
+		tx.PutIdempotency(o.row(tx, resource))
 	}
+}
+
+func (o Once) row(tx *store.Tx, resource string) store.Idempotency {
+	return store.Idempotency{Identity: tx.Actor.ID, Operation: o.Operation, Key: o.Key, Body: o.Body, Resource: resource, CreatedAt: tx.Now}
 }

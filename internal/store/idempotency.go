@@ -21,14 +21,20 @@ func (v *View) Idempotency(identity, operation, key string) (Idempotency, bool, 
 	return selectOne(v, tableOf[Idempotency]("idempotency", "idempotency"), "WHERE identity = $1 AND operation = $2 AND key = $3", identity, operation, key)
 }
 
-// PutIdempotency remembers what a request made. Two requests with the same key at once: the later runs again and finds it.
-func (tx *Tx) PutIdempotency(i Idempotency) {
+// TakeIdempotency takes a key for a request, before anything else that it writes: of two requests with the same key at
+// once, on whichever servers, the later runs again and finds what the first made.
+func (tx *Tx) TakeIdempotency(i Idempotency) {
 	n := tx.Exec(`INSERT INTO idempotency (identity, operation, key, body, resource, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (identity, operation, key) DO UPDATE SET body = excluded.body, resource = excluded.resource, created_at = excluded.created_at
 		WHERE idempotency.created_at < $7`, i.Identity, i.Operation, i.Key, i.Body, i.Resource, micros(i.CreatedAt), micros(i.CreatedAt.Add(-24*time.Hour)))
 	if n == 0 && tx.err == nil {
 		tx.err = errStale
 	}
+}
+
+// PutIdempotency remembers what the request made that took the key in this transaction.
+func (tx *Tx) PutIdempotency(i Idempotency) {
+	tx.Exec("UPDATE idempotency SET resource = $4 WHERE identity = $1 AND operation = $2 AND key = $3", i.Identity, i.Operation, i.Key, i.Resource)
 }
 
 // ForgetIdempotency drops what is older; at most 500 rows at a time, and it tells how many.
