@@ -230,7 +230,7 @@ func (c *Certificate) jitter(policy *RenewalPolicy) time.Duration {
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(c.Version))
-	return time.Duration(h.Sum64() % uint64(most))
+	return time.Duration(h.Sum64() % uint64(most)).Truncate(time.Microsecond)
 }
 
 // planNote finds the next threshold to record before the versions in use end. A threshold longer than the lifetime says

@@ -53,7 +53,7 @@ func (a *App) wire(context.Context) (err error) {
 	a.verbs.deploy = deploy.NewService(a.db, a.verbs.engine)
 	a.verbs.fleet = fleet.New(a.db, a.verbs.engine, a.master, targetTypes(), a.log)
 	a.verbs.settings = lifecycle.NewSettings(a.db, lifecycle.Replan)
-	a.verbs.certificates = lifecycle.New(a.db, a.verbs.engine, a.master, a.log)
+	a.verbs.certificates = lifecycle.New(a.verbs.engine, orders, a.log)
 	return nil
 }
 

@@ -34,6 +34,9 @@ func (c *certCreate) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	r.say(good, "", "the certificate %s is recorded", made.Name)
+	if made.JobID == "" && made.Version != nil {
+		return r.answered(made)
+	}
 	return r.conclude(ctx, made.ID, made.JobID, "issuance", c.waiting)
 }
 
@@ -66,6 +69,16 @@ func (c *certCreate) request(ctx context.Context, r *run, id identity) (body api
 		body.KeySource = api.Some(string(leafward.ServerKey))
 	}
 	return body, nil
+}
+
+// answered tells of a certificate that was issued when the request was answered.
+func (r *run) answered(cert api.Certificate) error {
+	if err := r.answer(cert, func() {}); err != nil {
+		return err
+	}
+	r.say(good, "", "signature: signed")
+	r.say(good, "leafward cert get "+quoted(cert.Name)+r.where.flags(), "%s: the issuance is complete%s", cert.Name, until(&cert))
+	return nil
 }
 
 // conclude waits for the end of the work on a certificate unless told not to, and answers how the certificate is then.

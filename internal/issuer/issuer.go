@@ -58,6 +58,12 @@ func (p *Pending) Error() string {
 	return fmt.Sprintf("the CA has not answered yet; it is asked again in %v", p.After)
 }
 
+// Immediate is an Issuer that may sign at once, with a key of its own and asking nobody: what it signs can then be recorded
+// behind the signature.
+type Immediate interface {
+	SignsAtOnce() bool
+}
+
 // Revoker is an Issuer whose CA must be told of a revocation. Certificates of authorities of our own are revoked in the
 // transaction that records it.
 type Revoker interface {

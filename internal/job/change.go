@@ -155,6 +155,22 @@ func (e *Engine) Complete(tx *store.Tx, j *leafward.Job, result any) error {
 	return e.end(tx, j, leafward.JobCompleted, "")
 }
 
+// Done adds a root and its one part as both are after the part was completed at its first attempt: for what was done before
+// anybody could be told of it.
+func (e *Engine) Done(tx *store.Tx, root, part *leafward.Job) error {
+	for _, j := range []*leafward.Job{root, part} {
+		j.Status, j.Attempt, j.Epoch = leafward.JobCompleted, 1, 1
+		j.MaxAttempts = fallback(j.MaxAttempts, leafward.DefaultMaxRetries+1)
+		j.RetryMax = fallback(j.RetryMax, leafward.DefaultRetryInterval)
+		j.RunAt, j.StartedAt, j.CompletedAt = tx.Now, tx.Now, tx.Now
+	}
+	tx.AddJob(root)
+	part.Parent = root.ID
+	tx.AddJob(part)
+	tx.AddAttempt(store.Attempt{Job: part.ID, Number: 1, Worker: e.config.Worker, StartedAt: tx.Now, EndedAt: tx.Now, Outcome: "completed"})
+	return tx.Err()
+}
+
 // Fail ends an attempt badly: the job is due again after a while when it has attempts left, the next would come before
 // the deadline and the cause can pass; else it has Failed. A deployment that was to be cancelled is Cancelled now.
 func (e *Engine) Fail(tx *store.Tx, j *leafward.Job, cause error) error {

@@ -157,7 +157,7 @@ func (o *Orders) batch(ctx context.Context, run *job.Run) error {
 		return err
 	}
 	ctx = leafward.WithActor(ctx, b.Actor)
-	s := &Service{db: o.db, engine: run.Engine(), master: o.master}
+	s := &Service{db: o.db, engine: run.Engine(), orders: o}
 	var at stand
 	if _, err := run.Resume(&at); err != nil {
 		return err
@@ -333,7 +333,7 @@ func reassign(tx *store.Tx, c *leafward.Certificate, b *leafward.Batch) (skip st
 
 // movable refuses a certificate whose new team is not the actor's, or does not see what the certificate refers to.
 func movable(tx *store.Tx, c *leafward.Certificate) error {
-	if err := ours(tx, c); err != nil {
+	if err := ours(tx.Actor, c); err != nil {
 		return err
 	}
 	a, err := aroundOf(tx, c)

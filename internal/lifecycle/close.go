@@ -45,7 +45,7 @@ func (s *Service) Archive(ctx context.Context, id, match string) error {
 func (s *Service) mine(tx *store.Tx, id string) (leafward.Certificate, error) {
 	c, err := tx.Certificate(id)
 	if err == nil {
-		err = ours(tx, &c)
+		err = ours(tx.Actor, &c)
 	}
 	return c, err
 }

@@ -16,7 +16,11 @@ import (
 // Create records a certificate of what fill writes and opens its issuance. Fill also gets how the new certificate would
 // be shown, so that it can refuse what cannot be written.
 func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certificate) error, asked Asked, once Once) (shown Shown, err error) {
-	csr, wrong := asked.parse()
+	n := fresh{fill: fill, asked: asked}
+	n.csr, n.wrong = asked.parse()
+	if shown, done, err := s.straight(ctx, &n, once); done || err != nil {
+		return shown, err
+	}
 	room := s.engine.Place()
 	defer room.Drop()
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
@@ -26,31 +30,20 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 		if err != nil || replayed {
 			return err
 		}
-		c := leafward.Certificate{}
-		p := wrong
-		if err := p.Merge(fill(Shown{Status: leafward.StatusPending}, &c)); err != nil {
+		c, a, p, err := n.look(&tx.View)
+		if err != nil {
 			return err
 		}
-		if asked.CSR != "" {
-			p.Check(c.KeySource == "" || c.KeySource == leafward.ClientKey, "key_source", "does not go with csr_pem, whose key the caller holds", "leave one of them out")
-			c.KeySource = leafward.ClientKey
-			if csr == nil {
-				return p.Err()
-			}
-			takeCSR(&p, &c, csr)
-		}
-		complete(tx, &c)
-		a, err := check(tx, &c, csr, nil, asked.targets(), &p)
-		if err != nil {
+		if err := vacant(tx, &p, &c, a, nil, asked.targets()); err != nil {
 			return err
 		}
 		if err := p.Err(); err != nil {
 			return err
 		}
-		if err := ours(tx, &c); err != nil {
+		if err := ours(tx.Actor, &c); err != nil {
 			return err
 		}
-		shown.Job, err = s.add(tx, &c, a, csr, room)
+		shown.Job, err = s.add(tx, &c, a, n.csr, room)
 		if err == nil {
 			once.end(tx, c.ID)
 		}
@@ -62,6 +55,34 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 	}
 	room.Start()
 	return s.show(ctx, shown.ID, shown.Job)
+}
+
+// fresh is what a caller asks for in a new certificate.
+type fresh struct {
+	fill  func(Shown, *leafward.Certificate) error
+	asked Asked
+	csr   *pki.CSR          // nil when there is none, or it cannot be read
+	wrong leafward.Problems // with the CSR
+}
+
+// look makes the record of what is asked for and holds it against everything that it refers to. What is wrong with it is
+// in the problems.
+func (n *fresh) look(v *store.View) (c leafward.Certificate, a around, p leafward.Problems, err error) {
+	p = n.wrong
+	if err := p.Merge(n.fill(Shown{Status: leafward.StatusPending}, &c)); err != nil {
+		return c, a, p, err
+	}
+	if n.asked.CSR != "" {
+		p.Check(c.KeySource == "" || c.KeySource == leafward.ClientKey, "key_source", "does not go with csr_pem, whose key the caller holds", "leave one of them out")
+		c.KeySource = leafward.ClientKey
+		if n.csr == nil {
+			return c, a, p, p.Err()
+		}
+		takeCSR(&p, &c, n.csr)
+	}
+	complete(v.Actor, &c)
+	a, err = check(v, &c, n.csr, nil, n.asked.targets(), &p)
+	return c, a, p, err
 }
 
 // add stores a new certificate with its places and begins its issuance.
@@ -88,8 +109,8 @@ func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.
 }
 
 // ours refuses an actor who may not write certificates of the team.
-func ours(tx *store.Tx, c *leafward.Certificate) error {
-	if tx.Actor.MayWrite(c.Team) {
+func ours(actor leafward.Actor, c *leafward.Certificate) error {
+	if actor.MayWrite(c.Team) {
 		return nil
 	}
 	return leafward.Errorf(leafward.Denied, "use a key of that team", "certificates of the team %s are not yours to write", c.Team)
@@ -133,7 +154,7 @@ func (s *Service) Update(ctx context.Context, id, match string, change func(Show
 		if err := store.Match(&c.Row, match); err != nil {
 			return err
 		}
-		if err := ours(tx, &c); err != nil {
+		if err := ours(tx.Actor, &c); err != nil {
 			return err
 		}
 		var p leafward.Problems
@@ -147,14 +168,17 @@ func (s *Service) Update(ctx context.Context, id, match string, change func(Show
 		if why, closed := c.Closed(); closed {
 			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s cannot be changed: %s", c.Name, why)
 		}
-		a, err := check(tx, &c, nil, before.Targets, want, &p)
+		a, err := check(&tx.View, &c, nil, before.Targets, want, &p)
 		if err != nil {
+			return err
+		}
+		if err := vacant(tx, &p, &c, a, before.Targets, want); err != nil {
 			return err
 		}
 		if err := p.Err(); err != nil {
 			return err
 		}
-		if err := ours(tx, &c); err != nil {
+		if err := ours(tx.Actor, &c); err != nil {
 			return err
 		}
 		root, err = s.apply(tx, &before, &c, a, want)

@@ -28,7 +28,7 @@ func (s *Service) SubmitCSR(ctx context.Context, id, agent, text string, once On
 		slot := agent
 		if agent == "" {
 			slot = clientSlot
-			if err := ours(tx, &c); err != nil {
+			if err := ours(tx.Actor, &c); err != nil {
 				return err
 			}
 		}
@@ -70,7 +70,7 @@ func (s *Service) takeUp(tx *store.Tx, c *leafward.Certificate, slot string, csr
 	var p leafward.Problems
 	takeCSR(&p, c, csr)
 	obey(&p, c, csr, &profile)
-	if err := usable(tx, &p, csr); err != nil {
+	if err := usable(&tx.View, &p, csr); err != nil {
 		return "", err
 	}
 	if err := p.Err(); err != nil {
@@ -98,12 +98,12 @@ func (s *Service) known(tx *store.Tx, c *leafward.Certificate, j *leafward.Job, 
 }
 
 // usable refuses a key that was reported as compromised.
-func usable(tx *store.Tx, p *leafward.Problems, csr *pki.CSR) error {
+func usable(v *store.View, p *leafward.Problems, csr *pki.CSR) error {
 	spki, err := pki.SPKISHA256(csr.PublicKey)
 	if err != nil {
 		return err
 	}
-	k, found, err := tx.KeyPairOf(spki)
+	k, found, err := v.KeyPairOf(spki)
 	if err == nil && found && !k.CompromisedAt.IsZero() {
 		p.Add("csr_pem", "is for a key that was reported as compromised on "+k.CompromisedAt.Format(time.DateOnly), "make a new key")
 	}
@@ -173,7 +173,7 @@ func (s *Service) handOut(ctx context.Context, of *leafward.Version, again bool,
 	if err != nil {
 		return "", nil, err
 	}
-	der, err := s.master.Open(keys.Context{Table: "keys", Column: "sealed", Row: k.ID}, k.Sealed)
+	der, err := s.orders.master.Open(keys.Context{Table: "keys", Column: "sealed", Row: k.ID}, k.Sealed)
 	if err != nil {
 		return "", nil, err
 	}

@@ -66,7 +66,7 @@ func (w *world) work(t testing.TB, worker string) {
 	var err error
 	w.engine, err = job.New(job.Config{DB: w.db, Log: log, Points: hook.NewPoints(), Worker: worker, Kinds: kinds, Workers: 4, Grace: time.Millisecond})
 	check(t, err)
-	w.Service = lifecycle.New(w.db, w.engine, w.master, log)
+	w.Service = lifecycle.New(w.engine, w.orders, log)
 	run, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.engine.Run(run) }()
@@ -146,8 +146,9 @@ func (w *world) issued(t testing.TB, fill func(lifecycle.Shown, *leafward.Certif
 // version waits for the next version of a certificate.
 func (w *world) version(t testing.TB, shown lifecycle.Shown) lifecycle.Shown {
 	t.Helper()
-	now, err := w.Wait(w.ctx, shown, patience)
-	check(t, err)
+	now := w.until(t, shown.ID, func(s lifecycle.Shown) bool {
+		return s.Version != nil && (shown.Version == nil || shown.Version.ID != s.Version.ID) || !s.FailedAt.IsZero() && s.OpenJob == ""
+	})
 	if now.Version == nil || shown.Version != nil && shown.Version.ID == now.Version.ID {
 		t.Fatalf("nothing was issued: %s %s %v", now.Status, now.LastError, w.jobs(t, shown.ID))
 	}

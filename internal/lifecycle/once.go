@@ -25,11 +25,11 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 	if o.Key == "" {
 		return false, nil
 	}
-	row, found, err := tx.Idempotency(tx.Actor.ID, o.Operation, o.Key)
+	row, found, err := o.found(&tx.View)
 	if err != nil {
 		return false, err
 	}
-	if !found || row.CreatedAt.Before(tx.Now.Add(-idempotencyKept)) {
+	if !found {
 		tx.TakeIdempotency(o.row(tx, ""))
 		return false, tx.Err()
 	}
@@ -38,6 +38,21 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 	}
 	*o.Replayed = true
 	return true, known(row.Resource)
+}
+
+// known tells whether the key was used before.
+func (o Once) known(v *store.View) (bool, error) {
+	if o.Key == "" {
+		return false, nil
+	}
+	_, found, err := o.found(v)
+	return found, err
+}
+
+// found reads what is remembered of the key.
+func (o Once) found(v *store.View) (row store.Idempotency, found bool, err error) {
+	row, found, err = v.Idempotency(v.Actor.ID, o.Operation, o.Key)
+	return row, found && !row.CreatedAt.Before(v.Now.Add(-idempotencyKept)), err
 }
 
 // end remembers what the request made, in the transaction that made it.

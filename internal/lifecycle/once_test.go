@@ -12,14 +12,18 @@ import (
 func TestTheSameRequestThatComesManyTimesAtOnceIsAnsweredAlike(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)
-		for range 5 {
+		for round := range 6 {
+			asked := lifecycle.Asked{}
 			var all sync.WaitGroup
 			made, errs := make([]string, 12), make([]error, 12)
 			key := store.NewID("key")
+			if round%2 == 1 {
+				asked.CSR = csr(t, newKey(t), key+".example.com")
+			}
 			for i := range made {
 				all.Go(func() {
 					once := lifecycle.Once{Operation: "createCertificate", Key: key, Body: []byte("b"), Replayed: new(bool)}
-					shown, err := w.Create(w.ctx, of(key+".example.com"), lifecycle.Asked{}, once)
+					shown, err := w.Create(w.ctx, of(key+".example.com"), asked, once)
 					made[i], errs[i] = shown.ID, err
 				})
 			}

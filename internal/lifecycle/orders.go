@@ -273,16 +273,10 @@ func (o *Orders) store(tx *store.Tx, j leafward.Job, t *task, chain issuer.Chain
 	if request.Key, err = keyRow(tx, csr, slotOf(j)); err != nil {
 		return err
 	}
-	v := leafward.Version{
-		Certificate: c.ID, Team: c.Team, Slot: slotOf(j), Key: request.Key, Request: request.ID, Issuer: t.issuer.ID, Authority: chain.Authority,
-		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
-		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Chain: tx.AddChain(chain.Certificates[1:]), Spec: t.certificate.Spec, Source: "issued",
-	}
-	tx.AddVersion(&v)
-	if v.Authority != "" {
-		if err := ca.MarkIssued(tx, v.Authority, v.Serial); err != nil {
-			return err
-		}
+	v := t.version(&c, slotOf(j), chain, leaf, csr)
+	v.Key = request.Key
+	if err := publish(tx, &v, chain); err != nil {
+		return err
 	}
 	request.State, request.Version = leafward.RequestIssued, v.ID
 	tx.PutRequest(&request)
@@ -292,12 +286,36 @@ func (o *Orders) store(tx *store.Tx, j leafward.Job, t *task, chain issuer.Chain
 	}
 	c.Activate(&v, live, &policy, tx.Now)
 	tx.PutCertificate(&c)
-	tx.Record(leafward.CertificateIssued, c.ID, c.Team, leafward.Details{
-		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "sha256": v.SHA256,
-		"not_after": v.NotAfter.Format(time.RFC3339), "slot": v.Slot, "names": t.certificate.Names(),
-	})
+	recordIssued(tx, &t.certificate, &v)
 	_, err = install(tx, &c, &v, &policy, j.Parent, j.Batch)
 	return err
+}
+
+// version is what was signed, for a slot of the certificate as it is now.
+func (t *task) version(c *leafward.Certificate, slot string, chain issuer.Chain, leaf *x509.Certificate, csr *pki.CSR) leafward.Version {
+	return leafward.Version{
+		Certificate: c.ID, Team: c.Team, Slot: slot, Request: t.request.ID, Issuer: t.issuer.ID, Authority: chain.Authority,
+		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Spec: max(t.certificate.Spec, 1), Source: "issued",
+	}
+}
+
+// publish stores a version with its chain; from the commit on its serial is good.
+func publish(tx *store.Tx, v *leafward.Version, chain issuer.Chain) error {
+	v.Chain = tx.AddChain(chain.Certificates[1:])
+	tx.AddVersion(v)
+	if v.Authority == "" {
+		return tx.Err()
+	}
+	return ca.MarkIssued(tx, v.Authority, v.Serial)
+}
+
+// recordIssued notes what was signed; asked is the record that it was signed for.
+func recordIssued(tx *store.Tx, asked *leafward.Certificate, v *leafward.Version) {
+	tx.Record(leafward.CertificateIssued, v.Certificate, v.Team, leafward.Details{
+		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "sha256": v.SHA256,
+		"not_after": v.NotAfter.Format(time.RFC3339), "slot": v.Slot, "names": asked.Names(),
+	})
 }
 
 // keyRow is the row of the CSR's key: the known one, or a new one of a holder outside.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/job"
-	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -16,13 +15,13 @@ import (
 type Service struct {
 	db     *store.DB
 	engine *job.Engine
-	master *keys.Master
+	orders *Orders
 	log    *slog.Logger
 }
 
-// New returns the service; the engine works the jobs that it opens.
-func New(db *store.DB, engine *job.Engine, master *keys.Master, log *slog.Logger) *Service {
-	return &Service{db: db, engine: engine, master: master, log: log}
+// New returns the service; the engine works the jobs that it opens, with the orders among its kinds.
+func New(engine *job.Engine, orders *Orders, log *slog.Logger) *Service {
+	return &Service{db: orders.db, engine: engine, orders: orders, log: log}
 }
 
 // Shown is a certificate with what is shown beside it.
@@ -191,7 +190,7 @@ func (s *Service) Places(ctx context.Context, id string) (places []Place, err er
 // Wait waits until the certificate has a version or its issuance ended otherwise, at most as long as said, and shows it
 // as it is then.
 func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Shown, error) {
-	if most <= 0 {
+	if most <= 0 || shown.OpenJob == "" {
 		return shown, nil
 	}
 	now := shown

@@ -36,15 +36,15 @@ func names(c *leafward.Certificate) (pki.Names, error) {
 }
 
 // complete gives a new certificate what nobody named: the seeds, and a name of its own.
-func complete(tx *store.Tx, c *leafward.Certificate) {
+func complete(actor leafward.Actor, c *leafward.Certificate) {
 	fill := func(to *string, value string) {
 		if *to == "" {
 			*to = value
 		}
 	}
 	team := leafward.DefaultTeam
-	if len(tx.Actor.Teams) == 1 {
-		team = tx.Actor.Teams[0]
+	if len(actor.Teams) == 1 {
+		team = actor.Teams[0]
 	}
 	fill(&c.Team, team)
 	fill(&c.Owner, leafward.DefaultOwner)
@@ -128,7 +128,7 @@ const maxTargets = 100
 
 // check holds the rules between the certificate and everything it refers to; have are the targets that it is bound to
 // already. All mistakes are told at once.
-func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []string, p *leafward.Problems) (a around, err error) {
+func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets []string, p *leafward.Problems) (a around, err error) {
 	if err := p.Merge(c.Validate()); err != nil {
 		return a, err
 	}
@@ -137,25 +137,22 @@ func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []
 		p.Check(team == "" || team == c.Team, field, "belongs to another team than the certificate", "use one of the certificate's team, or one that all teams share")
 	}
 	lookUps := []error{
-		refer(p, "team_id", c.Team, func() error { _, err := tx.Team(c.Team); return err }),
-		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = tx.Issuer(c.Issuer); return err }),
-		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = tx.Profile(c.Profile); return err }),
-		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = tx.RenewalPolicy(c.Policy); return err }),
+		refer(p, "team_id", c.Team, func() error { _, err := v.Team(c.Team); return err }),
+		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = v.Issuer(c.Issuer); return err }),
+		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = v.Profile(c.Profile); return err }),
+		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = v.RenewalPolicy(c.Policy); return err }),
 	}
 	if c.Owner != leafward.DefaultOwner { // which answers for the certificates of every team that names nobody
-		lookUps = append(lookUps, refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(&tx.View, c.Owner); return err }))
+		lookUps = append(lookUps, refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(v, c.Owner); return err }))
 	}
 	for i, id := range targets {
 		field := fmt.Sprintf("target_ids[%d]", i)
 		lookUps = append(lookUps, refer(p, field, id, func() error {
-			t, err := store.Targets().Read(&tx.View, id)
+			t, err := store.Targets().Read(v, id)
 			if err == nil {
 				own(field, t.Team)
 				p.Check(t.Enabled || slices.Contains(have, id), field, "names a target that is switched off", "enable the target, or leave it out")
 				a.targets = append(a.targets, t)
-			}
-			if err == nil && !slices.Contains(have, id) {
-				err = vacant(tx, p, field, &t, c.ID)
 			}
 			return err
 		}))
@@ -172,7 +169,7 @@ func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []
 	p.Check(len(targets) <= maxTargets, "target_ids", fmt.Sprintf("has more than %d targets", maxTargets), "split them over several certificates")
 	p.Check(len(targets) == 0 || c.KeySource != leafward.ClientKey, "target_ids", "cannot go with a key that the caller holds", "leave csr_pem out: the target's agent then makes the key")
 	if csr != nil {
-		if err := usable(tx, p, csr); err != nil {
+		if err := usable(v, p, csr); err != nil {
 			return a, err
 		}
 	}
@@ -182,13 +179,23 @@ func check(tx *store.Tx, c *leafward.Certificate, csr *pki.CSR, have, targets []
 	return a, nil
 }
 
-// vacant refuses a target whose files another certificate has: each would overwrite the other.
-func vacant(tx *store.Tx, p *leafward.Problems, field string, t *leafward.Target, certificate string) error {
-	name, taken, err := tx.CarriedBy(t.ID, certificate)
-	if taken {
-		p.Add(field, fmt.Sprintf("names the target %s, which carries the certificate %s", t.Name, name), "unbind it there first, or make a target for other files")
+// vacant refuses targets, beside those that the certificate has, whose files another certificate has: each would
+// overwrite the other.
+func vacant(tx *store.Tx, p *leafward.Problems, c *leafward.Certificate, a around, have, targets []string) error {
+	for _, t := range a.targets {
+		if slices.Contains(have, t.ID) {
+			continue
+		}
+		name, taken, err := tx.CarriedBy(t.ID, c.ID)
+		if err != nil {
+			return err
+		}
+		if taken {
+			field := fmt.Sprintf("target_ids[%d]", slices.Index(targets, t.ID))
+			p.Add(field, fmt.Sprintf("names the target %s, which carries the certificate %s", t.Name, name), "unbind it there first, or make a target for other files")
+		}
 	}
-	return err
+	return nil
 }
 
 // refer tells a missing or foreign reference as a field.

@@ -109,6 +109,12 @@ func (v *View) Certificate(id string) (leafward.Certificate, error) {
 	return byID(v, certificates(), "team", id)
 }
 
+// CertificateNamed tells whether a certificate, whoever's, has the id, or the name in the team.
+func (v *View) CertificateNamed(team, id, name string) (bool, error) {
+	var one int
+	return v.one("SELECT 1 FROM certificates WHERE id = $1 OR team = $2 AND enrollment = '' AND name = $3 AND archived_at = 0 LIMIT 1", []any{id, team, name}, &one)
+}
+
 // DueCertificates returns up to limit certificates whose moment of renewal has come and that have no root job.
 func (v *View) DueCertificates(limit int) ([]leafward.Certificate, error) {
 	return selectAll(v, certificates(), "WHERE renew_at > 0 AND open_job = '' AND renew_at <= $1 ORDER BY renew_at, id LIMIT $2", micros(v.Now), limit)

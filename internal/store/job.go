@@ -290,6 +290,9 @@ func (tx *Tx) OpenAttempt(job *leafward.Job) {
 		job.ID, job.Attempt, job.Worker, micros(tx.Now))
 }
 
+// AddAttempt notes an attempt that is over.
+func (tx *Tx) AddAttempt(a Attempt) { insertRow(tx, tableOf[Attempt]("attempt", "job_attempts"), &a) }
+
 // CloseAttempt notes what came of the job's attempt.
 func (tx *Tx) CloseAttempt(job *leafward.Job, outcome, reason string) {
 	tx.Exec("UPDATE job_attempts SET ended_at = $3, outcome = $4, error = $5 WHERE job = $1 AND number = $2 AND ended_at = 0",

@@ -26,7 +26,7 @@ func work(t *testing.T, deps *rest.Deps, master *keys.Master) {
 		DB: deps.DB, Log: deps.Log, Points: hook.NewPoints(), Worker: "w-1", Kinds: slices.Concat(orders.Kinds(), prover.Kinds()), Workers: 4,
 	})
 	check(t, err)
-	deps.Certificates, deps.Deploy = lifecycle.New(deps.DB, engine, master, deps.Log), deploy.NewService(deps.DB, engine)
+	deps.Certificates, deps.Deploy = lifecycle.New(engine, orders, deps.Log), deploy.NewService(deps.DB, engine)
 	run, stop := context.WithCancel(leafward.WithActor(t.Context(), leafward.System("test")))
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(run) }()

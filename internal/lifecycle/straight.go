@@ -1,0 +1,129 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/x509"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/issuer"
+	"github.com/leafward/leafward/internal/pki"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// signed is a new certificate that was signed before it is recorded.
+type signed struct {
+	task
+	csr   *pki.CSR
+	chain issuer.Chain
+	leaf  *x509.Certificate
+}
+
+// straight has the CSR of a new certificate signed by an issuer that answers at once, and then records certificate, version
+// and jobs in one transaction, in the states that an order would have brought them to. When done is false nothing was
+// recorded and the certificate goes the long way, by a job: that is also where everything that is wrong is told. What an
+// issuer of our own signed and nobody recorded is closed with its reserved serial.
+func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Shown, done bool, err error) {
+	if n.csr == nil || len(n.asked.targets()) > 0 {
+		return shown, false, nil
+	}
+	o := signed{csr: n.csr}
+	if ready, err := s.prepare(ctx, n, once, &o); err != nil || !ready {
+		return shown, false, err
+	}
+	if !s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), &o) {
+		return shown, false, ctx.Err()
+	}
+	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		shown, done = Shown{}, false
+		if replayed, err := once.begin(tx, func(string) error { return nil }); err != nil || replayed {
+			return err
+		}
+		done = true
+		shown, err = s.record(tx, &o)
+		once.end(tx, shown.ID)
+		return err
+	})
+	switch kind := leafward.KindOf(err); {
+	case err == nil:
+		return shown, done, nil
+	case kind == leafward.Later, kind == leafward.StorageFull, ctx.Err() != nil:
+		return shown, true, err // it may have been recorded all the same
+	}
+	return shown, false, nil
+}
+
+// prepare reads and checks everything that the order of a new certificate needs; it is not ready where the request was
+// answered before or anything is wrong.
+func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (ready bool, err error) {
+	err = s.db.View(ctx, func(v *store.View) error {
+		if replayed, err := once.known(v); err != nil || replayed {
+			return err
+		}
+		c, a, p, err := n.look(v)
+		if err != nil || p.Err() != nil || ours(v.Actor, &c) != nil {
+			return err
+		}
+		taken, err := v.CertificateNamed(c.Team, c.ID, c.Name)
+		o.task = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: store.NewID("req")}}, now: v.Now}
+		ready = !taken
+		return err
+	})
+	return ready, err
+}
+
+// sign gets the certificate from an issuer that answers at once; false where there is none or anything goes wrong.
+func (o *Orders) sign(ctx context.Context, s *signed) bool {
+	signer, err := o.open(ctx, s.issuer)
+	if err != nil {
+		return false
+	}
+	if at, ok := signer.(issuer.Immediate); !ok || !at.SignsAtOnce() {
+		return false
+	}
+	request, err := s.ask(s.csr)
+	if err != nil {
+		return false
+	}
+	if s.chain, err = signer.Issue(ctx, request); err != nil {
+		return false
+	}
+	s.leaf, err = accept(s.chain, request, s.csr, s.now)
+	return err == nil
+}
+
+// record writes a signed certificate with everything that belongs to it.
+func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
+	c := o.certificate
+	if c.ID == "" {
+		c.ID = store.NewID("mc")
+	}
+	c.Spec = 1
+	key, err := keyRow(tx, o.csr, clientSlot)
+	if err != nil {
+		return Shown{}, err
+	}
+	v := o.version(&c, clientSlot, o.chain, o.leaf, o.csr)
+	v.ID, v.Key = store.NewID("cv"), key
+	c.Activate(&v, []leafward.Version{v}, &o.policy, tx.Now)
+	c.Succeed(&o.policy)
+	tx.AddCertificate(&c)
+	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
+	root := leafward.Job{Kind: leafward.RootJob, Type: leafward.Issuance, Subject: c.ID, Team: c.Team, Certificate: c.ID, MaxAttempts: o.policy.MaxRetries + 1}
+	part := root
+	part.Kind, part.Subject, part.Lane, part.RetryMax, part.Deadline = leafward.OrderJob, c.ID+"/"+clientSlot, "issuer/"+c.Issuer, o.policy.RetryInterval, deadline(&c, tx.Now)
+	if err := s.engine.Done(tx, &root, &part); err != nil {
+		return Shown{}, err
+	}
+	if err := publish(tx, &v, o.chain); err != nil {
+		return Shown{}, err
+	}
+	request := o.request
+	request.Certificate, request.Job, request.Slot, request.CSR, request.Key = c.ID, part.ID, clientSlot, o.csr.DER, key
+	request.State, request.Version = leafward.RequestIssued, v.ID
+	tx.AddRequest(&request)
+	recordIssued(tx, &c, &v)
+	return Shown{
+		Certificate: c, Targets: []string{}, Status: c.Status(tx.Now), Job: root.ID, Version: &v,
+		Chain: pki.EncodeChain(o.chain.Certificates...), CSR: pki.EncodeCSR(o.csr.DER),
+	}, tx.Err()
+}
