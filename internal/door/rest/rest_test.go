@@ -163,6 +163,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"per page":           {"GET", "/api/v1/teams?per_page=501", "", "per_page"},
 		"sort":               {"GET", "/api/v1/teams?sort=colour", "", "sort"},
 		"unknown parameter":  {"GET", "/api/v1/teams?colour=red", "", "colour"},
+		"half a parameter":   {"GET", "/api/v1/certificates?status=Revoked%zz", "", "query"},
 		"repeated parameter": {"GET", "/api/v1/teams?page=1&page=2", "", "page"},
 	} {
 		status, out, _ := h.send(t, "admin", c.method, c.path, c.body)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -212,7 +213,11 @@ func strict(w http.ResponseWriter, req *http.Request) error {
 	if unspeakable(req.URL.Path) != "" {
 		return leafward.Errorf(leafward.NotFound, "see /api/openapi.json for the paths there are", "there is nothing at %.200q", req.URL.Path)
 	}
-	for name, values := range req.URL.Query() {
+	query, err := url.ParseQuery(req.URL.RawQuery)
+	if err != nil {
+		return invalid("query", "cannot be read: "+err.Error(), "escape what is not a letter or digit, and write & between parameters")
+	}
+	for name, values := range query {
 		if len(values) > 1 {
 			return invalid(name, "is given more than once", "send it once")
 		}
