@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,22 @@ func TestACertificateIsOfItsTeam(t *testing.T) {
 		}
 		_, err = w.Create(scoped, of("c.example.com", func(c *leafward.Certificate) { c.Team = leafward.DefaultTeam }), lifecycle.Asked{}, lifecycle.Once{})
 		about(t, err, "team_id")
+	})
+}
+
+func TestAnotherTeamsCertificateAtASharedTargetIsNotNamed(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		w.team(t, "t-shop")
+		w.hosts(t, "a")
+		w.served(t, "hidden.example.com", "a")
+		for ctx, told := range map[context.Context]bool{w.ctx: true, storetest.Scoped(t.Context(), "t-shop"): false} {
+			_, err := w.Create(ctx, of("b.example.com"), at("a"), lifecycle.Once{})
+			about(t, err, "target_ids[0]")
+			if strings.Contains(err.Error(), "hidden.example.com") != told {
+				t.Error(err)
+			}
+		}
 	})
 }
 

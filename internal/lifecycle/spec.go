@@ -186,9 +186,12 @@ func vacant(tx *store.Tx, p *leafward.Problems, c *leafward.Certificate, a aroun
 		if slices.Contains(have, t.ID) {
 			continue
 		}
-		name, taken, err := tx.CarriedBy(t.ID, c.ID)
+		name, team, taken, err := tx.CarriedBy(t.ID, c.ID)
 		if err != nil {
 			return err
+		}
+		if !tx.Actor.Sees(team) {
+			name = "of another team"
 		}
 		if taken {
 			field := fmt.Sprintf("target_ids[%d]", slices.Index(targets, t.ID))

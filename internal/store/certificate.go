@@ -279,12 +279,12 @@ func (v *View) Installations(certificate string) ([]leafward.Installation, error
 	return selectAll(v, installations(), "WHERE certificate = $1 ORDER BY target", certificate)
 }
 
-// CarriedBy is another certificate that is installed at the target, whoever asks. On PostgreSQL the target's row is
+// CarriedBy is another certificate that is installed at the target, with its team, whoever asks. On PostgreSQL the target's row is
 // written, so that of two that bind it at once one runs again and sees the other.
-func (tx *Tx) CarriedBy(target, except string) (name string, found bool, err error) {
+func (tx *Tx) CarriedBy(target, except string) (name, team string, found bool, err error) {
 	tx.Exec("UPDATE targets SET name = name WHERE id = $1", target)
-	found, err = tx.one("SELECT c.name FROM installations i JOIN certificates c ON c.id = i.certificate WHERE i.target = $1 AND i.certificate <> $2 LIMIT 1", []any{target, except}, &name)
-	return name, found, err
+	found, err = tx.one("SELECT c.name, c.team FROM installations i JOIN certificates c ON c.id = i.certificate WHERE i.target = $1 AND i.certificate <> $2 LIMIT 1", []any{target, except}, &name, &team)
+	return name, team, found, err
 }
 
 // InstallationsOf are the places of many certificates, by certificate.
