@@ -115,3 +115,10 @@ func again(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
+
+// doubtful tells whether PostgreSQL found something taken or still in use, which the snapshot of the transaction may not
+// have shown: another committed it since. Whoever runs again sees it.
+func doubtful(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "23503" || e.Code == "23505")
+}

@@ -62,3 +62,32 @@ func TestWhatAProberSeesIsKeptForEachAddress(t *testing.T) {
 		}
 	})
 }
+
+func TestAnInstallationIsRemovedWhileItsAddressesAreLookedAt(t *testing.T) {
+	db := storetest.Postgres(t, nil)
+	ctx := storetest.Admin(t.Context())
+	e := leafward.Endpoint{Installation: "in-1", Address: "www.example.com", Port: 443, Enabled: true}
+	see := func(tx *store.Tx) error {
+		tx.PutNode(&leafward.Node{Endpoint: e.ID, IP: "192.0.2.1", Prober: "server", Outcome: "ok", SeenAt: tx.Now})
+		return tx.Err()
+	}
+	write := func(change func(tx *store.Tx) error) {
+		t.Helper()
+		if err := db.Write(ctx, change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(func(tx *store.Tx) error { tx.AddEndpoint(&e); return tx.Err() })
+	seen := false
+	write(func(tx *store.Tx) error {
+		if all, err := tx.Nodes(e.ID); err != nil || len(all) > 0 != seen {
+			t.Fatalf("%+v %v", all, err)
+		}
+		if !seen { // by another, since this transaction looked
+			seen = true
+			write(see)
+		}
+		tx.RemoveEndpoint(&e)
+		return tx.Err()
+	})
+}

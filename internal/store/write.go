@@ -13,8 +13,10 @@ import (
 	"github.com/leafward/leafward"
 )
 
-// maxRuns bounds how often one change runs again because of others.
-const maxRuns = 12
+const (
+	maxRuns   = 12 // how often at most one change runs because of others
+	maxDoubts = 2  // of those because of a constraint that the change may have been unable to see
+)
 
 // Write runs the function in a transaction and returns when the commit is on disk. The function reads what it changes
 // inside, touches nothing outside, and may run more than once. The context must carry an actor; on SQLite cancelling it
@@ -52,8 +54,11 @@ func run(tx *Tx, change func(*Tx) error) (err error) {
 }
 
 func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
-	for attempt := 1; ; attempt++ {
+	for attempt, doubts := 1, 0; ; attempt++ {
 		touched, xid, err := db.tryPostgres(ctx, actor, change)
+		if doubtful(err) {
+			doubts++
+		}
 		switch {
 		case err == nil:
 			db.changes.tell(touched)
@@ -67,7 +72,7 @@ func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change fu
 			if asked != nil {
 				return translate(err)
 			}
-		case !again(err) && !lostConnection(err):
+		case !again(err) && !lostConnection(err) && (!doubtful(err) || doubts > maxDoubts):
 			return translate(err)
 		}
 		if attempt == maxRuns || ctx.Err() != nil {
