@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/auth"
@@ -211,5 +212,23 @@ func FuzzBearer(f *testing.F) {
 				t.Errorf("%q is %+v, and there is no key at all", header, actor)
 			}
 		})).ServeHTTP(httptest.NewRecorder(), r)
+	})
+}
+
+func TestWhileTheDatabaseDoesNotAnswerKeysAreAnsweredSoon(t *testing.T) {
+	each(t, func(w *world) {
+		secret, _ := w.key("reader", leafward.RoleViewer, "")
+		storetest.Busy(w.t, w.db)
+		var kind leafward.Kind
+		handler := w.Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			kind = auth.Refusal(r.Context()).Kind
+		}))
+		request := httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, "/", nil)
+		request.Header.Set("Authorization", "Bearer "+secret)
+		begun := time.Now()
+		handler.ServeHTTP(httptest.NewRecorder(), request)
+		if took := time.Since(begun); kind != leafward.Later || took > 20*time.Second {
+			w.t.Errorf("%s after %v", kind, took)
+		}
 	})
 }

@@ -25,8 +25,15 @@ func New(db *store.DB, log *slog.Logger) *Service {
 	return &Service{db: db, log: log, seen: &seen{at: make(map[string]time.Time)}}
 }
 
-// Authenticate finds who presents the bearer token. Its error, of kind Unauthorized, says why nobody does.
+// patience is how long a caller waits for a database that does not answer. It is less than the time for a request's body,
+// which is read afterwards.
+const patience = 3 * time.Second
+
+// Authenticate finds who presents the bearer token. Its error says why nobody does, of kind Unauthorized, or that nobody
+// could look.
 func (s *Service) Authenticate(ctx context.Context, token string) (actor leafward.Actor, err error) {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
 	hash := sha256.Sum256([]byte(token))
 	var used leafward.Credential
 	err = s.db.View(leafward.WithActor(ctx, leafward.System("authentication")), func(v *store.View) error {

@@ -129,27 +129,43 @@ func keyContext(id string) keys.Context {
 	return keys.Context{Table: "keys", Column: "sealed", Row: id}
 }
 
-// Certificate is the current certificate, in DER, of the authority of an authority or issuer id.
+// Certificate is the current certificate, in DER, of the authority of an authority or issuer id. While the database cannot
+// be read, the one that was asked for last is given.
 func (c *CA) Certificate(ctx context.Context, id string) ([]byte, error) {
-	a, err := c.open(system(ctx), id)
-	if err != nil {
-		return nil, err
-	}
-	return a.cert.Raw, nil
+	return c.kept(ctx, id, func(ctx context.Context) (string, error) { return id, nil })
 }
 
-// Root is the certificate, in DER, of the root that was made at the first start: what agents and people trust.
-func (c *CA) Root(ctx context.Context) (der []byte, err error) {
-	var id string
-	err = c.db.View(system(ctx), func(v *store.View) error {
-		id, err = v.Setting(rootSetting)
-		return err
+// Root is the certificate, in DER, of the root that was made at the first start: what agents and people trust. While the
+// database cannot be read, it is given if it was asked for before.
+func (c *CA) Root(ctx context.Context) ([]byte, error) {
+	return c.kept(ctx, "", func(ctx context.Context) (id string, err error) {
+		err = c.db.View(ctx, func(v *store.View) error {
+			id, err = v.Setting(rootSetting)
+			return err
+		})
+		if err == nil && id == "" {
+			err = leafward.Errorf(leafward.Later, "wait until the first start is over", "there is no root yet")
+		}
+		return id, err
 	})
-	if err != nil {
-		return nil, err
+}
+
+// kept is the certificate of the authority that which finds, or the last one under the name when nobody can look.
+func (c *CA) kept(ctx context.Context, name string, which func(context.Context) (string, error)) ([]byte, error) {
+	reading, stop := context.WithTimeout(system(ctx), patience)
+	defer stop()
+	id, err := which(reading)
+	var a *authority
+	if err == nil {
+		a, err = c.open(reading, id)
 	}
-	if id == "" {
-		return nil, leafward.Errorf(leafward.Later, "wait until the first start is over", "there is no root yet")
+	if err == nil {
+		c.certificates.put(name, a.cert.Raw, len(a.cert.Raw))
+		return a.cert.Raw, nil
 	}
-	return c.Certificate(ctx, id)
+	kind := leafward.KindOf(err)
+	if last, have := c.certificates.get(name); have && kind != leafward.NotFound && kind != leafward.UnsupportedType && ctx.Err() == nil {
+		return last, nil
+	}
+	return nil, err
 }

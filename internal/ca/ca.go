@@ -50,6 +50,8 @@ type CA struct {
 	responders responders
 	answers    *cache[answer]
 	lists      *cache[leafward.CRL]
+
+	certificates *cache[[]byte] // that were asked for last, by the name they were asked for under
 }
 
 // New makes the authorities; call Bootstrap before anything else.
@@ -65,6 +67,7 @@ func New(c Config) (*CA, error) {
 		db: c.DB, master: c.Master, ring: keys.NewRing(c.Master, openKeys), lint: c.Lint, dummy: c.Dummy, points: c.Points, log: c.Log,
 		base: base, holder: store.NewID("ca"),
 		answers: newCache[answer](answerBytes), lists: newCache[leafward.CRL](listBytes),
+		certificates: newCache[[]byte](certificateBytes),
 	}, nil
 }
 

@@ -7,8 +7,9 @@ import (
 
 // Bounds of what is kept in memory, in octets.
 const (
-	answerBytes = 32 << 20
-	listBytes   = 64 << 20
+	answerBytes      = 32 << 20
+	listBytes        = 64 << 20
+	certificateBytes = 1 << 20
 )
 
 // cache keeps the values that were used last, as many as fit into a number of octets.

@@ -1,6 +1,7 @@
 package ca_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -243,4 +244,24 @@ func TestShortLivedCertificatesAreNeverOnACRL(t *testing.T) {
 	if list := w.publish(t, loud.Authority, holds(loud.Serial)); holds(quiet.Serial)(list) {
 		t.Error("it is on the CRL")
 	}
+}
+
+func TestCertificatesAreGivenWhileTheDatabaseCannotBeRead(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db, "")
+		root, err := w.Root(w.ctx)
+		check(t, err)
+		issuing, err := w.Certificate(w.ctx, ca.LocalIssuer)
+		check(t, err)
+		check(t, db.Close())
+		if again, err := w.Root(w.ctx); err != nil || !bytes.Equal(again, root) {
+			t.Errorf("the root: %x %v", again, err)
+		}
+		if again, err := w.Certificate(w.ctx, ca.LocalIssuer); err != nil || !bytes.Equal(again, issuing) {
+			t.Errorf("the issuing authority: %x %v", again, err)
+		}
+		if other, err := w.Certificate(w.ctx, "ca-other"); err == nil {
+			t.Errorf("one that was never asked for: %x", other)
+		}
+	})
 }

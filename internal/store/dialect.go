@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"regexp"
 	"strings"
@@ -53,6 +54,9 @@ func translate(err error) error {
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return translatePostgres(e)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &leafward.Error{Kind: leafward.Later, Message: "the database did not answer in time", Fix: "try again in a moment", After: second, Cause: err}
 	}
 	if lostConnection(err) {
 		return &leafward.Error{Kind: leafward.Later, Message: "the database cannot be reached", Fix: "wait until it is back; nothing was changed", After: second, Cause: err}

@@ -159,7 +159,7 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	select {
 	case c = <-db.readers:
 	case <-ctx.Done():
-		return ctx.Err()
+		return translate(ctx.Err())
 	case <-db.writer.done:
 		return errClosed
 	}
@@ -172,7 +172,7 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 		*c = *fresh
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return translate(err)
 	}
 	// Hazard: a statement that ended while its context did is told as cancelled. BEGIN takes no lock and waits for nobody,
 	// so it is left to its end: what it began must be known.

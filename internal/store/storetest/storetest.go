@@ -5,7 +5,9 @@ package storetest
 import (
 	"context"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/hook"
@@ -47,6 +49,26 @@ func open(t testing.TB, c store.Config) *store.DB {
 		t.Fatal(err)
 	}
 	return db
+}
+
+// Busy takes every connection that reads until the test ends, as a database does that answers nobody.
+func Busy(t testing.TB, db *store.DB) {
+	t.Helper()
+	const most = 16 // connections of either engine
+	ctx, stop := context.WithCancel(Admin(t.Context()))
+	var all sync.WaitGroup
+	t.Cleanup(func() { stop(); all.Wait() })
+	for range most {
+		all.Go(func() { _ = db.View(ctx, func(*store.View) error { <-ctx.Done(); return nil }) })
+	}
+	for {
+		soon, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		err := db.View(soon, func(*store.View) error { return nil })
+		cancel()
+		if err != nil {
+			return
+		}
+	}
 }
 
 // Seed makes the rows that every installation starts with.
