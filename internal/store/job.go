@@ -46,7 +46,7 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 		fresh.ID = NewID("job")
 	}
 	if fresh.UUID == "" {
-		fresh.UUID = uuid.NewString()
+		fresh.UUID = uuid.Must(uuid.NewV7()).String()
 	}
 	fresh.Revision, fresh.CreatedAt, fresh.UpdatedAt = 1, tx.Now, tx.Now
 	row := reflect.ValueOf(&fresh).Elem()

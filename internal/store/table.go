@@ -217,7 +217,7 @@ func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
 		m.ID = NewID(prefix)
 	}
 	if m.UUID == "" {
-		m.UUID = uuid.NewString()
+		m.UUID = uuid.Must(uuid.NewV7()).String()
 	}
 	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 	insertRow(tx, t, row)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -144,7 +145,9 @@ func (db *DB) committed(ctx context.Context, xid string) (bool, error) {
 	}
 }
 
-// writer owns the one SQLite connection that writes. Changes that wait together share one commit, each under a savepoint.
+// writer owns the one SQLite connection that writes. Changes that wait together share one commit. Most are not refused, or
+// before they write anything; only where that is otherwise do they run again, each under a savepoint, for which SQLite
+// keeps a copy of every page.
 type writer struct {
 	db    *DB
 	conn  *conn
@@ -171,6 +174,9 @@ var errClosed = &leafward.Error{Kind: leafward.Later, Message: "the server is st
 
 // errEnded says that SQLite ended the whole transaction, not just one change.
 var errEnded = errors.New("the transaction ended")
+
+// errMixed says that a change of a batch without savepoints was refused behind something that it wrote.
+var errMixed = errors.New("a change was refused that had written")
 
 func newWriter(db *DB, c *conn) *writer {
 	return &writer{db: db, conn: c, queue: make(chan *pending, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}
@@ -251,7 +257,10 @@ func (w *writer) commit(batch []*pending) {
 	if len(live) == 0 {
 		return
 	}
-	err := w.transact(live)
+	err := w.transact(live, false)
+	if errors.Is(err, errMixed) {
+		err = w.transact(live, true)
+	}
 	if err != nil && len(live) > 1 {
 		for _, p := range live {
 			p.finish(w.alone(p))
@@ -264,7 +273,7 @@ func (w *writer) commit(batch []*pending) {
 }
 
 func (w *writer) alone(p *pending) error {
-	if err := w.transact([]*pending{p}); err != nil {
+	if err := w.transact([]*pending{p}, true); err != nil {
 		return err
 	}
 	return p.err
@@ -276,7 +285,7 @@ func (p *pending) finish(err error) {
 }
 
 // transact is one BEGIN … COMMIT. Its error concerns the whole; the errors of single changes are left in p.err.
-func (w *writer) transact(batch []*pending) (err error) {
+func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 	background := context.Background()
 	if _, err := w.conn.ExecContext(background, "BEGIN IMMEDIATE"); err != nil {
 		return translate(err)
@@ -289,7 +298,11 @@ func (w *writer) transact(batch []*pending) (err error) {
 	}()
 	wrote := false
 	for _, p := range batch {
-		if err := w.apply(p); err != nil {
+		apply := w.applyPlain
+		if savepoints {
+			apply = w.apply
+		}
+		if err := apply(p); err != nil {
 			return err
 		}
 		wrote = wrote || p.err == nil
@@ -321,6 +334,41 @@ func touchedBy(batch []*pending) map[string]bool {
 	return all
 }
 
+// applyPlain runs one change without a savepoint: it is errMixed when there is something to undo.
+func (w *writer) applyPlain(p *pending) error {
+	q := &noting{conn: w.conn}
+	p.tx = w.begin(p, q)
+	if p.err = run(p.tx, p.change); p.err == nil {
+		return nil
+	}
+	if q.wrote || !alone(p.err) {
+		return errMixed
+	}
+	p.tx.events = nil
+	return nil
+}
+
+// noting is a connection that notes whether anything but SELECT was asked of it.
+type noting struct {
+	*conn
+	wrote bool
+}
+
+func (n *noting) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	n.wrote = true
+	return n.conn.ExecContext(ctx, query, args...)
+}
+
+func (n *noting) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	n.wrote = n.wrote || !strings.HasPrefix(query, "SELECT ")
+	return n.conn.QueryContext(ctx, query, args...)
+}
+
+// begin is what a change is given.
+func (w *writer) begin(p *pending, q querier) *Tx {
+	return &Tx{View: View{Now: w.db.now(), Actor: p.actor, dialect: w.db.dialect, ctx: context.Background(), q: q, rowsRead: make(map[string]*readRow)}}
+}
+
 // apply runs one change under a savepoint, again while it meets stale rows.
 func (w *writer) apply(p *pending) error {
 	background := context.Background()
@@ -328,7 +376,7 @@ func (w *writer) apply(p *pending) error {
 		if _, err := w.conn.ExecContext(background, "SAVEPOINT change"); err != nil {
 			return translate(err)
 		}
-		p.tx = &Tx{View: View{Now: w.db.now(), Actor: p.actor, dialect: w.db.dialect, ctx: background, q: w.conn, rowsRead: make(map[string]*readRow)}}
+		p.tx = w.begin(p, w.conn)
 		p.err = run(p.tx, p.change)
 		if p.err != nil {
 			p.tx.events = nil
