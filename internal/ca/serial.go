@@ -14,16 +14,14 @@ import (
 // MarkIssued makes a reserved serial an issued one, in the transaction that stores its certificate: from its commit on
 // the answer is good. It is a Conflict when the reservation was closed meanwhile: the certificate must not be used.
 func MarkIssued(tx *store.Tx, authority, serial string) error {
+	if tx.IssueSerial(authority, serial) || tx.Err() != nil {
+		return tx.Err()
+	}
 	s, err := known(tx, authority, serial)
 	if err != nil {
 		return err
 	}
-	if s.State != leafward.SerialReserved {
-		return leafward.Errorf(leafward.Conflict, "ask for the certificate again", "serial %s of %s is %s, not reserved", serial, authority, s.State)
-	}
-	s.State, s.TBS = leafward.SerialIssued, nil
-	tx.PutSerial(&s)
-	return tx.Err()
+	return leafward.Errorf(leafward.Conflict, "ask for the certificate again", "serial %s of %s is %s, not reserved", serial, authority, s.State)
 }
 
 // Revoke revokes a serial from a moment on, the transaction's when it is zero or in the future; OCSP answers so from the

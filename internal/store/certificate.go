@@ -232,9 +232,7 @@ func (tx *Tx) AddVersion(n *leafward.Version) {
 	}
 	n.Current = true
 	add(tx, versions(), "cv", n)
-	for _, word := range []string{n.Serial, n.SHA256} {
-		tx.Exec("INSERT INTO terms (noun, term, id) VALUES ('certificate.version', $1, $2) ON CONFLICT DO NOTHING", term(word), n.Certificate)
-	}
+	tx.Exec("INSERT INTO terms (noun, term, id) VALUES ('certificate.version', $1, $3), ('certificate.version', $2, $3) ON CONFLICT DO NOTHING", term(n.Serial), term(n.SHA256), n.Certificate)
 }
 
 // PutVersion writes a version that was read in this transaction.

@@ -52,6 +52,11 @@ func (tx *Tx) AddSerial(s *leafward.Serial) {
 	insertRow(tx, serials(), s)
 }
 
+// IssueSerial makes a reserved serial an issued one; false when it is none.
+func (tx *Tx) IssueSerial(authority, serial string) bool {
+	return tx.Exec("UPDATE serials SET state = 'issued', tbs = $3 WHERE authority = $1 AND serial = $2 AND state = 'reserved'", authority, serial, []byte{}) == 1
+}
+
 // PutSerial writes the state of a serial that was read in this transaction, and its revocation.
 func (tx *Tx) PutSerial(s *leafward.Serial) {
 	if s.TBS == nil {
