@@ -28,6 +28,7 @@ type start struct {
 	slots  []string // only these; nil: all
 	places []place  // installations that are brought up to date besides
 	csr    []byte   // DER, of the caller
+	ask    string   // id of the request that goes on with the caller's CSR; "": a new one
 	fresh  bool     // with new keys, whatever the certificate says of reuse
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
@@ -133,7 +134,7 @@ func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafw
 		return err
 	}
 	if csr != nil {
-		tx.AddRequest(&leafward.Request{Certificate: c.ID, Job: j.ID, Slot: slot, CSR: csr, State: leafward.RequestOpen})
+		tx.AddRequest(&leafward.Request{Row: leafward.Row{ID: s.ask}, Certificate: c.ID, Job: j.ID, Slot: slot, CSR: csr, State: leafward.RequestOpen})
 	}
 	return tx.Err()
 }

@@ -43,7 +43,7 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 		if err := ours(tx.Actor, &c); err != nil {
 			return err
 		}
-		shown.Job, err = s.add(tx, &c, a, n.csr, room)
+		shown.Job, err = s.add(tx, &c, a, &n, room)
 		if err == nil {
 			once.end(tx, c.ID)
 		}
@@ -63,6 +63,7 @@ type fresh struct {
 	asked Asked
 	csr   *pki.CSR          // nil when there is none, or it cannot be read
 	wrong leafward.Problems // with the CSR
+	ask   string            // id of the request for a signature that was begun already, "" while none was
 }
 
 // look makes the record of what is asked for and holds it against everything that it refers to. What is wrong with it is
@@ -86,7 +87,7 @@ func (n *fresh) look(v *store.View) (c leafward.Certificate, a around, p leafwar
 }
 
 // add stores a new certificate with its places and begins its issuance.
-func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.CSR, room *job.Place) (root string, err error) {
+func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, n *fresh, room *job.Place) (root string, err error) {
 	c.Spec = 1
 	tx.AddCertificate(c)
 	for _, t := range a.targets {
@@ -97,8 +98,8 @@ func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, csr *pki.
 	}
 	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
 	st := start{typ: leafward.Issuance, room: room}
-	if csr != nil {
-		st.csr = csr.DER
+	if csr := n.csr; csr != nil {
+		st.csr, st.ask = csr.DER, n.ask
 	}
 	opened, err := begin(tx, c, a, st)
 	if err != nil {

@@ -34,6 +34,7 @@ type world struct {
 	ca     *ca.CA
 	db     *store.DB
 	master *keys.Master
+	points *hook.Points
 	ctx    context.Context
 	stop   func() // the engine, in the midst of its work
 }
@@ -46,8 +47,8 @@ func start(t testing.TB, db *store.DB) *world {
 	t.Helper()
 	linter, err := lint.New()
 	check(t, err)
-	w := &world{db: db, master: keys.GenerateMaster(), ctx: storetest.Admin(t.Context())}
-	w.ca, err = ca.New(ca.Config{DB: db, Master: w.master, Lint: linter, Dummy: pki.NewDummy(), BaseURL: "http://pki.example.com"})
+	w := &world{db: db, master: keys.GenerateMaster(), points: hook.NewPoints(), ctx: storetest.Admin(t.Context())}
+	w.ca, err = ca.New(ca.Config{DB: db, Master: w.master, Lint: linter, Dummy: pki.NewDummy(), BaseURL: "http://pki.example.com", Points: w.points})
 	check(t, err)
 	check(t, w.ca.Bootstrap(w.ctx))
 	plugin := local.Plugin(w.ca)
@@ -64,7 +65,7 @@ func (w *world) work(t testing.TB, worker string) {
 	log := slog.New(slog.DiscardHandler)
 	kinds := append(w.orders.Kinds(), job.Kind{Name: leafward.DeployJob}, job.Kind{Name: leafward.ProveJob})
 	var err error
-	w.engine, err = job.New(job.Config{DB: w.db, Log: log, Points: hook.NewPoints(), Worker: worker, Kinds: kinds, Workers: 4, Grace: time.Millisecond})
+	w.engine, err = job.New(job.Config{DB: w.db, Log: log, Points: w.points, Worker: worker, Kinds: kinds, Workers: 4, Grace: time.Millisecond})
 	check(t, err)
 	w.Service = lifecycle.New(w.engine, w.orders, log)
 	run, stop := context.WithCancel(t.Context())

@@ -2,8 +2,11 @@ package lifecycle
 
 import (
 	"bytes"
+	"encoding/hex"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/store"
 )
@@ -38,6 +41,16 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 	}
 	*o.Replayed = true
 	return true, known(row.Resource)
+}
+
+// ask is the id of the request for a signature that belongs to this one: the same when it is repeated, so that what was
+// reserved before a crash is signed again instead of anew.
+func (o Once) ask(actor leafward.Actor) string {
+	if o.Key == "" {
+		return store.NewID("req")
+	}
+	name := strings.Join([]string{actor.ID, o.Operation, o.Key, hex.EncodeToString(o.Body)}, "\n")
+	return "req-" + uuid.NewSHA1(uuid.Nil, []byte(name)).String()
 }
 
 // known tells whether the key was used before.

@@ -20,8 +20,8 @@ type signed struct {
 
 // straight has the CSR of a new certificate signed by an issuer that answers at once, and then records certificate, version
 // and jobs in one transaction, in the states that an order would have brought them to. When done is false nothing was
-// recorded and the certificate goes the long way, by a job: that is also where everything that is wrong is told. What an
-// issuer of our own signed and nobody recorded is closed with its reserved serial.
+// recorded and the certificate goes the long way, by a job, which goes on with the same request and so with the serial that
+// was reserved for it: that is also where everything that is wrong is told.
 func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Shown, done bool, err error) {
 	if n.csr == nil || len(n.asked.targets()) > 0 {
 		return shown, false, nil
@@ -30,6 +30,7 @@ func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Show
 	if ready, err := s.prepare(ctx, n, once, &o); err != nil || !ready {
 		return shown, false, err
 	}
+	n.ask = o.request.ID
 	if !s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), &o) {
 		return shown, false, ctx.Err()
 	}
@@ -64,7 +65,7 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 			return err
 		}
 		taken, err := v.CertificateNamed(c.Team, c.ID, c.Name)
-		o.task = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: store.NewID("req")}}, now: v.Now}
+		o.task = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: once.ask(v.Actor)}}, now: v.Now}
 		ready = !taken
 		return err
 	})

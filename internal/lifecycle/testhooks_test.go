@@ -184,3 +184,50 @@ func TestARepeatedRequestIsKnownForADay(t *testing.T) {
 		}
 	})
 }
+
+func TestASerialThatWasReservedIsSignedAgainInsteadOfAnother(t *testing.T) {
+	crashes := map[string]func(create func() error){
+		"error": func(create func() error) { _ = create() }, // it went on by a job, and was answered
+		"panic": func(create func() error) {
+			defer func() { _ = recover() }()
+			_ = create()
+			t.Error("who crashed was answered")
+		},
+	}
+	for how, crash := range crashes {
+		t.Run(how, func(t *testing.T) {
+			eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
+				before, asked := w.serials(t), lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")}
+				var made lifecycle.Shown
+				create := func() (err error) {
+					once := lifecycle.Once{Operation: "createCertificate", Key: "k-1", Body: []byte("body"), Replayed: new(bool)}
+					made, err = w.Create(w.ctx, of("a.example.com"), asked, once)
+					return err
+				}
+				check(t, w.points.Set("ca.after-sign", "1*"+how))
+				crash(create)
+				check(t, create())
+				made.Version = nil
+				w.version(t, made)
+				if n := w.serials(t) - before; n != 1 {
+					t.Errorf("%d serials were reserved for one certificate", n)
+				}
+			})
+		})
+	}
+}
+
+// serials counts what all authorities reserved or signed and must answer for.
+func (w *world) serials(t *testing.T) (n int) {
+	t.Helper()
+	w.view(t, func(v *store.View) error {
+		authorities, err := v.Authorities()
+		for _, a := range authorities {
+			of, err := v.LiveSerials(a.ID)
+			check(t, err)
+			n += of
+		}
+		return err
+	})
+	return n
+}
