@@ -107,11 +107,11 @@ func (o *ownCertificate) run(ctx context.Context) error {
 		case <-tick.C:
 		case <-o.nudges:
 		}
-		if o.outdated(o.now.Load()) == nil {
-			continue
+		var err error
+		if o.outdated(o.now.Load()) != nil {
+			err = o.renew(ctx)
 		}
-		err := o.renew(ctx)
-		o.err.Store(&err)
+		o.err.Store(&err) // nothing is wrong any more when there is nothing to renew: the clock may have been set right
 		if err != nil {
 			o.app.log.ErrorContext(ctx, "the server's own certificate could not be renewed; the old one is served", "error", err)
 		}

@@ -53,6 +53,23 @@ func TestTheOwnCertificateIsRenewedBeforeHalfOfItsLifeIsOver(t *testing.T) {
 	})
 }
 
+func TestAClockThatWasWrongForAWhileLeavesNothingUnready(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		ready := func(status int) func() bool {
+			return func() bool { return get(t, s.owner(t), "http://local/ready").status == status }
+		}
+		if got := s.hook(t, "clock", `{"set":"2090-01-01T00:00:00Z"}`); got.status != 200 { // when every authority has ended
+			t.Fatalf("%+v", got)
+		}
+		until(t, "the certificate cannot be renewed", ready(503))
+		if got := s.hook(t, "clock", `{"set":"`+time.Now().UTC().Format(time.RFC3339)+`"}`); got.status != 200 {
+			t.Fatalf("%+v", got)
+		}
+		until(t, "the clock is right again", ready(200))
+	})
+}
+
 func TestAnExpiredOwnCertificateDoesNotStopTheStart(t *testing.T) {
 	settings := fresh(t)
 	settings.Clock = time.Now().Add(-200 * 24 * time.Hour)
