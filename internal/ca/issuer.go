@@ -262,6 +262,8 @@ func adoptable(chain []*x509.Certificate, key crypto.Signer, now time.Time) erro
 	const usage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	p.Check(own.KeyUsage&usage == usage, certificate, "does not allow signing certificates and CRLs (keyCertSign, cRLSign)", "have the CA above issue it with both")
 	p.Check(!now.Before(own.NotBefore) && now.Before(own.NotAfter), certificate, fmt.Sprintf("is valid from %s to %s, not now", own.NotBefore.Format(time.RFC3339), own.NotAfter.Format(time.RFC3339)), "give one that is valid")
+	p.Check(!emptyName(own), certificate, "has an empty subject, which no issuer of certificates may have (RFC 5280 §4.1.2.4)", "have the CA above issue it with a name")
+	p.Check(!strings.ContainsFunc(own.Subject.String(), leafward.Unprintable), certificate, "has invisible characters in its subject", "have the CA above issue it with a name that can be read")
 	p.Check(len(own.SubjectKeyId) > 0, certificate, "has no subject key identifier (RFC 5280 §4.2.1.2)", "have the CA above issue it with one")
 	if err := pki.CheckPublicKey(own.PublicKey); err != nil {
 		p.Add(certificate, "has a key that is not used here: "+err.Error(), "use ECDSA P-256 or P-384, Ed25519, or RSA from 2048 bits")
@@ -276,6 +278,9 @@ func adoptable(chain []*x509.Certificate, key crypto.Signer, now time.Time) erro
 	p.Check(ok && public.Equal(key.Public()), "private_key_pem", "is not the key of the certificate", "give the key that belongs to the first certificate")
 	return p.Err()
 }
+
+// emptyName tells whether a certificate's subject is a sequence of nothing.
+func emptyName(cert *x509.Certificate) bool { return len(cert.RawSubject) <= 2 }
 
 // DeleteIssuer removes an issuer that no certificate uses, no authority stands below and whose authority has nothing
 // left to answer for. The authority signs no more certificates and its own is revoked by the one above it, if that is

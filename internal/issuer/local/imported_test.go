@@ -57,6 +57,8 @@ func TestAChainThatNobodyWouldAcceptIsNotImported(t *testing.T) {
 	w := start(t, storetest.SQLite(t, nil))
 	for says, change := range map[string]func(root, sub *x509.Certificate){
 		"expired":                func(root, _ *x509.Certificate) { root.NotAfter = time.Now().Add(-time.Hour) },
+		"empty subject":          func(_, sub *x509.Certificate) { sub.Subject = pkix.Name{} },
+		"invisible characters":   func(_, sub *x509.Certificate) { sub.Subject.CommonName = "a\u202eb" },
 		"may have 0 authorities": func(root, _ *x509.Certificate) { root.MaxPathLen, root.MaxPathLenZero = 0, true },
 		"unhandled critical": func(_, sub *x509.Certificate) {
 			sub.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: asn1.NullBytes}}
