@@ -45,12 +45,17 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 
 // ask is the id of the request for a signature that belongs to this one: the same when it is repeated, so that what was
 // reserved before a crash is signed again instead of anew.
-func (o Once) ask(actor leafward.Actor) string {
+func (o Once) ask(v *store.View) (string, error) {
 	if o.Key == "" {
-		return store.NewID("req")
+		return store.NewID("req"), nil
 	}
-	name := strings.Join([]string{actor.ID, o.Operation, o.Key, hex.EncodeToString(o.Body)}, "\n")
-	return "req-" + uuid.NewSHA1(uuid.Nil, []byte(name)).String()
+	name := strings.Join([]string{v.Actor.ID, o.Operation, o.Key, hex.EncodeToString(o.Body)}, "\n")
+	id := "req-" + uuid.NewSHA1(uuid.Nil, []byte(name)).String()
+	_, used, err := v.Request(id)
+	if used { // on a day before, since when the key was forgotten
+		id = store.NewID("req")
+	}
+	return id, err
 }
 
 // known tells whether the key was used before.

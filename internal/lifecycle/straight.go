@@ -64,9 +64,11 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 		if err != nil || p.Err() != nil || ours(v.Actor, &c) != nil {
 			return err
 		}
-		taken, err := v.CertificateNamed(c.Team, c.ID, c.Name)
-		o.task = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: once.ask(v.Actor)}}, now: v.Now}
-		ready = !taken
+		if taken, err := v.CertificateNamed(c.Team, c.ID, c.Name); err != nil || taken {
+			return err
+		}
+		ask, err := once.ask(v)
+		o.task, ready = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: ask}}, now: v.Now}, err == nil
 		return err
 	})
 	return ready, err

@@ -185,6 +185,26 @@ func TestARepeatedRequestIsKnownForADay(t *testing.T) {
 	})
 }
 
+func TestAKeyOfYesterdayIsFreeForTheSameCSR(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		once := lifecycle.Once{Operation: "createCertificate", Key: "k", Body: []byte("one"), Replayed: new(bool)}
+		asked := lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")}
+		names := map[string]bool{}
+		for range 2 {
+			made, err := w.Create(w.ctx, of("a.example.com", func(c *leafward.Certificate) { c.Name = clock.Now().Format(time.RFC3339Nano) }), asked, once)
+			check(t, err)
+			if made.Version == nil {
+				t.Error("it did not go straight")
+			}
+			names[made.Name] = true
+			clock.Advance(25 * time.Hour)
+		}
+		if len(names) != 2 || *once.Replayed {
+			t.Errorf("made %v", names)
+		}
+	})
+}
+
 func TestASerialThatWasReservedIsSignedAgainInsteadOfAnother(t *testing.T) {
 	crashes := map[string]func(create func() error){
 		"error": func(create func() error) { _ = create() }, // it went on by a job, and was answered
