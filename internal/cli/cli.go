@@ -32,7 +32,8 @@ type Session struct {
 	Version  string
 	Getenv   func(string) string
 
-	called map[string]string // ids that were found by a name: the name, for errors
+	called map[string]string        // ids that were found by a name: the name, for errors
+	people func(text string) string // puts names for ids, once a server is known
 }
 
 // Commands are the commands that speak with a server, besides those on agents, and version.
@@ -100,6 +101,9 @@ func (s *Session) Fail(err error, args []string) int {
 	if slices.Contains(args, "--json") {
 		_ = s.json(s.Err, f) // nobody is left to tell
 	} else {
+		if s.people != nil {
+			f.Message = s.people(f.Message)
+		}
 		fmt.Fprint(s.Err, f.text(s))
 	}
 	if f.Code == codeUsage {

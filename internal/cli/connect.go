@@ -57,6 +57,7 @@ const defaultDir = "./leafward-data"
 func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
 	s.called = make(map[string]string)
 	r := &run{Session: s, JSON: a.JSON, where: place{dir: a.DataDir, server: a.Server}}
+	s.people = func(text string) string { return r.names().named(ctx, text) }
 	switch {
 	case a.Server != "":
 		r.where.typed = " --server " + quoted(a.Server)

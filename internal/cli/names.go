@@ -114,26 +114,28 @@ func (n *names) certificate(ctx context.Context, id string) string {
 	})
 }
 
-// text is what the server says with the ids of agents and targets replaced by their names, and without calls of the API.
+// text is what the server says with names for ids, and without calls of the API.
 func (n *names) text(ctx context.Context, said string) string {
 	said, _, _ = strings.Cut(said, ": POST /api/v1/")
-	said = partInText().ReplaceAllString(said, "$1: ")
-	return idsInText().ReplaceAllStringFunc(said, func(id string) string {
-		if strings.HasPrefix(id, "ag-") {
-			return n.agent(ctx, id)
-		}
-		return n.target(ctx, id)
-	})
+	return n.named(ctx, said)
 }
 
-// partInText finds how a root calls the part that failed: by its kind and its subject, which has no name.
-func partInText() *regexp.Regexp {
-	return regexp.MustCompile(`\b(deploy|prove|order) (?:in|mc)-[^ :]+: `)
+// named is a text with the ids of agents, targets and certificates replaced by their names.
+func (n *names) named(ctx context.Context, text string) string {
+	return idsInText().ReplaceAllStringFunc(text, func(id string) string {
+		switch {
+		case strings.HasPrefix(id, "ag-"):
+			return n.agent(ctx, id)
+		case strings.HasPrefix(id, "tgt-"):
+			return n.target(ctx, id)
+		}
+		return n.certificate(ctx, id)
+	})
 }
 
 // idsInText finds ids that the server made; those that a client chose are names already.
 func idsInText() *regexp.Regexp {
-	return regexp.MustCompile(`\b(ag|tgt)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
+	return regexp.MustCompile(`\b(ag|tgt|mc)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
 }
 
 func wholePage() api.Listing { return api.Listing{PerPage: leafward.MaxPerPage} }

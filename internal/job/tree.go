@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/store"
@@ -61,13 +62,19 @@ func (e *Engine) verdict(tx *store.Tx, children []leafward.Job, cancelledBy stri
 	var failed, cancelled, moot []string
 	for i := range children {
 		c := &children[i]
+		if c.Status == leafward.JobCompleted {
+			continue
+		}
 		gone, err := e.moot(tx, c)
 		if err != nil {
 			return "", "", err
 		}
-		why := fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.LastError)
+		what, err := called(&tx.View, c)
+		if err != nil {
+			return "", "", err
+		}
+		why := what + ": " + c.LastError
 		switch {
-		case c.Status == leafward.JobCompleted:
 		case gone:
 			moot = append(moot, why)
 		case c.Status == leafward.JobFailed:
@@ -89,10 +96,27 @@ func (e *Engine) verdict(tx *store.Tx, children []leafward.Job, cancelledBy stri
 	return leafward.JobCompleted, "", nil
 }
 
+// called is what people call a part of a root: what it does, and the name of where.
+func called(v *store.View, j *leafward.Job) (string, error) {
+	_, slot, _ := strings.Cut(j.Subject, "/")
+	target, agent, err := v.Names(j.Target, slot)
+	switch {
+	case j.Kind == leafward.DeployJob && target != "":
+		return "deploy to " + target, err
+	case j.Kind == leafward.ProveJob && target != "":
+		return "proof at " + target, err
+	case j.Kind == leafward.OrderJob && agent != "":
+		return "signature for " + agent, err
+	case j.Kind == leafward.OrderJob:
+		return "signature", err
+	}
+	return fmt.Sprintf("%s %s", j.Kind, j.Subject), err
+}
+
 // moot tells whether what a part that did not end well was for is gone.
 func (e *Engine) moot(tx *store.Tx, j *leafward.Job) (bool, error) {
 	ask := e.kinds[j.Kind].Moot
-	if ask == nil || j.Status == leafward.JobCompleted {
+	if ask == nil {
 		return false, nil
 	}
 	return ask(&tx.View, j)

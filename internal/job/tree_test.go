@@ -110,6 +110,36 @@ func TestAPartWhosePurposeIsGoneDoesNotCount(t *testing.T) {
 	})
 }
 
+func TestARootCallsItsPartsByTheNamesThatPeopleKnow(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		e := w.engine(w.config("none"))
+		w.change(func(tx *store.Tx) error {
+			tx.Exec(`INSERT INTO agents (id, uuid, revision, created_at, updated_at, team, name, principal, hostname, os, architecture, ip_address, version,
+				last_heartbeat_at, registered_at, retired_at, retired_reason, deploy_failed, clock_skew, ours)
+				VALUES ('ag-1', 'u-1', 1, 1, 1, '', 'web1', 'pr-1', '', '', '', '', '', 0, 1, 0, '', FALSE, 0, TRUE)`)
+			row := leafward.Target{}
+			return store.Targets().Insert(tx, &row, func(to *leafward.Target) error {
+				*to = leafward.Target{Row: leafward.Row{ID: "tgt-1"}, Name: "shop", Type: "NGINX", Agent: "ag-1", Config: []byte("{}"), Secrets: []string{}, Enabled: true}
+				return nil
+			}, nil)
+		})
+		for kind, want := range map[leafward.JobKind]string{leafward.DeployJob: "deploy to shop: no", leafward.ProveJob: "proof at shop: no", leafward.OrderJob: "signature for web1: no"} {
+			ids := w.root("named "+string(kind), kind)
+			w.change(func(tx *store.Tx) error {
+				j, err := tx.Job(ids[1])
+				j.Target, j.Subject = "tgt-1", j.Certificate+"/ag-1"
+				tx.PutJob(&j)
+				return err
+			})
+			w.check(w.end(e, ids[1], leafward.Errorf(leafward.Invalid, "", "no")))
+			if root := w.of(ids[0]); root.LastError != want {
+				t.Errorf("the root says %q, not %q", root.LastError, want)
+			}
+		}
+	})
+}
+
 func TestAFailedChildDoesNotStopItsSiblings(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)

@@ -59,6 +59,14 @@ func (v *View) AgentIsOurs(id string) (ours, found bool, err error) {
 	return ours, found, err
 }
 
+// Names are what a target and an agent are called, "" for what does not exist, whoever asks.
+func (v *View) Names(target, agent string) (targetName, agentName string, err error) {
+	if _, err = v.one("SELECT name FROM targets WHERE id = $1", []any{target}, &targetName); err == nil {
+		_, err = v.one("SELECT name FROM agents WHERE id = $1", []any{agent}, &agentName)
+	}
+	return targetName, agentName, err
+}
+
 // NoteDeployment notes whether the agent's last deployment failed.
 func (tx *Tx) NoteDeployment(agent string, failed bool) {
 	tx.Exec("UPDATE agents SET deploy_failed = $2, revision = revision + 1, updated_at = $3 WHERE id = $1 AND deploy_failed <> $2", agent, failed, micros(tx.Now))
