@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/leafward/leafward"
 )
@@ -74,13 +77,25 @@ type Raw struct{ Body []byte }
 
 // refused reads an error answer; one that is not ours is told by its status.
 func refused(response *http.Response, body []byte) error {
-	e := &Error{status: response.StatusCode}
+	e := &Error{status: response.StatusCode, after: int(math.Ceil(RetryAfter(response.Header, time.Now()).Seconds()))}
 	if json.Unmarshal(body, e) != nil || e.Code == "" {
 		e.Code = string(kinds(response.StatusCode))
 		e.Message = "the server answered " + response.Status
 		e.Fix = "check that the address is that of a leafward server"
 	}
 	return e
+}
+
+// RetryAfter reads the header of that name, which is seconds or a date (RFC 9110 § 10.2.3); 0 when it says nothing.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
 }
 
 // request fills the operation's path, query, headers and body from the tags of its input.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/leafward/leafward"
@@ -41,6 +42,9 @@ func (e *Error) Error() string {
 
 // GetStatus is the HTTP status.
 func (e *Error) GetStatus() int { return e.status }
+
+// RetryAfter is how long the server asks to wait before another try; 0 when it does not.
+func (e *Error) RetryAfter() time.Duration { return time.Duration(e.after) * time.Second }
 
 // GetHeaders adds Retry-After where waiting helps.
 func (e *Error) GetHeaders() http.Header {

@@ -149,7 +149,9 @@ func call[In, Out any](ctx context.Context, client *api.Client, op api.Operation
 		if len(refused.Fields) > 0 {
 			message = strings.TrimSuffix(message, ": "+refused.Fields[0].Field+" "+refused.Fields[0].Problem)
 		}
-		return out, &leafward.Error{Kind: refused.KindOf(), Message: message, Fix: refused.Fix, Docs: refused.Docs, Fields: refused.Fields, Counts: refused.Counts}
+		return out, &leafward.Error{
+			Kind: refused.KindOf(), Message: message, Fix: refused.Fix, Docs: refused.Docs, Fields: refused.Fields, Counts: refused.Counts, After: refused.RetryAfter(),
+		}
 	}
 	if later, ok := errors.AsType[*leafward.Error](err); ok && later.Kind == leafward.Later {
 		return out, unreachable(client.Base, errors.Unwrap(err))

@@ -37,6 +37,7 @@ type run struct {
 	*api.Client
 	JSON  bool
 	where place
+	left  time.Duration // of the patience with a busy server
 }
 
 // place is where the server is.
@@ -56,7 +57,7 @@ const defaultDir = "./leafward-data"
 // begin finds the server that a command asks.
 func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
 	s.called = make(map[string]string)
-	r := &run{Session: s, JSON: a.JSON, where: place{dir: a.DataDir, server: a.Server}}
+	r := &run{Session: s, JSON: a.JSON, where: place{dir: a.DataDir, server: a.Server}, left: patience}
 	s.people = func(text string) string { return r.names().named(ctx, text) }
 	switch {
 	case a.Server != "":
@@ -73,7 +74,7 @@ func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
 		if a.Key != "" || a.Root != "" {
 			return nil, failed(codeUsage, "name the server with --server, or leave both out to use the socket in the data directory", "--key and --root go with --server")
 		}
-		r.Base, r.HTTP = "http://leafward", &http.Client{Transport: socketTransport(r.where)}
+		r.Base, r.HTTP = "http://leafward", r.client(socketTransport(r.where))
 		return r, nil
 	}
 	base, err := baseURL(r.where.server)
@@ -85,12 +86,19 @@ func (a *asking) begin(ctx context.Context, s *Session) (*run, error) {
 	if r.Client.Key == "" {
 		return nil, failed(codeUsage, "set LEAFWARD_KEY; on the server's machine `leafward key create NAME --role operator` makes a key", "%s is asked with an API key, and none was given", base)
 	}
-	roots, err := trust(ctx, base, r.where.root)
+	roots, err := r.trust(ctx, base, r.where.root)
 	if err != nil {
 		return nil, err
 	}
-	r.HTTP = &http.Client{Transport: remoteTransport(base, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots})}
+	r.HTTP = r.client(remoteTransport(base, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}))
 	return r, nil
+}
+
+// client is one that waits for a busy server, and says so.
+func (r *run) client(transport http.RoundTripper) *http.Client {
+	return &http.Client{Transport: patient{transport, &r.left, func(after time.Duration, why string) {
+		r.say(wait, "", "the server is asked again %s: %s", distance(after), why)
+	}}}
 }
 
 func first(texts ...string) string {
@@ -181,7 +189,7 @@ func (e explained) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // trust is the root that a server is trusted by: none is the system's, a PEM file is read, and of a SHA-256 the root is
 // fetched from the server itself and compared, which proves it whoever answered.
-func trust(ctx context.Context, base, root string) (*x509.CertPool, error) {
+func (r *run) trust(ctx context.Context, base, root string) (*x509.CertPool, error) {
 	if root == "" {
 		return nil, nil
 	}
@@ -189,7 +197,7 @@ func trust(ctx context.Context, base, root string) (*x509.CertPool, error) {
 	if raw, err := hex.DecodeString(pin); err != nil || len(raw) != sha256.Size {
 		return rootFile(root)
 	}
-	der, err := fetchRoot(ctx, base)
+	der, err := r.fetchRoot(ctx, base)
 	if err != nil {
 		return nil, err
 	}
@@ -225,8 +233,8 @@ const maxRoot = 64 << 10 // octets
 
 // fetchRoot asks whoever answers for the root certificate. The caller compares it before believing it, and no secret is
 // sent on this connection.
-func fetchRoot(ctx context.Context, base string) ([]byte, error) {
-	client := &http.Client{Transport: remoteTransport(base, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true})} //nolint:gosec // the caller compares the hash of what comes
+func (r *run) fetchRoot(ctx context.Context, base string) ([]byte, error) {
+	client := r.client(remoteTransport(base, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true})) //nolint:gosec // the caller compares the hash of what comes
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/.well-known/pki/ca/root", nil)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
@@ -19,6 +20,7 @@ type failure struct {
 	RequestID string           `json:"request_id,omitempty"`
 	Fields    []leafward.Field `json:"fields,omitempty"`
 	Counts    map[string]int   `json:"counts,omitempty"`
+	After     int              `json:"retry_after,omitempty"` // seconds after which the server wants to be asked again
 }
 
 func (f *failure) Error() string { return f.Message }
@@ -53,6 +55,9 @@ func explain(err error) *failure {
 	f := &failure{Code: codeFailed, Message: err.Error(), Fix: "read the message; when it does not help, report it with the command you typed"}
 	if wire, ok := errors.AsType[*api.Error](err); ok {
 		f = &failure{Code: wire.Code, Message: wire.Message, Fix: wire.Fix, Docs: wire.Docs, RequestID: wire.RequestID, Fields: wire.Fields, Counts: wire.Counts}
+		if after := wire.RetryAfter(); after > 0 {
+			f.After, f.Fix = int(after/time.Second), strings.TrimPrefix(f.Fix+"; come back "+distance(after), "; ")
+		}
 	} else if e, ok := errors.AsType[*leafward.Error](err); ok {
 		f = &failure{Code: string(e.Kind), Message: e.Message, Fix: e.Fix, Docs: e.Docs, Fields: e.Fields, Counts: e.Counts}
 		if e.Cause != nil && e.Kind == leafward.Later {
