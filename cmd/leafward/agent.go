@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -46,7 +47,19 @@ type joinCommand struct {
 	Root   string `required:"" placeholder:"SHA256" help:"SHA-256 of the server's root certificate: the agent trusts no other."`
 	Name   string `placeholder:"NAME" help:"Name of the agent, where the invitation has none (by default the name of this host)."`
 	Force  bool   `help:"Join again in place of the agent that the data directory holds. Its keys stay."`
+	JSON   bool   `name:"json" help:"Answer and fail in JSON."`
 	agentFlags
+}
+
+// joined is what joining answers in JSON.
+type joined struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	Server     string   `json:"server"`
+	RootSHA256 string   `json:"root_sha256"`
+	MayWrite   []string `json:"may_write"`
+	MayRun     []string `json:"may_run"`
+	Next       string   `json:"next"`
 }
 
 // Help is shown below the flags.
@@ -55,10 +68,10 @@ func (*joinCommand) Help() string {
 }
 
 // Run is called by kong.
-func (c *joinCommand) Run(ctx context.Context) error {
+func (c *joinCommand) Run(ctx context.Context, s *cli.Session) error {
 	token := c.Token
 	if token == "-" {
-		text, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<10))
+		text, err := io.ReadAll(io.LimitReader(s.In, 1<<10))
 		if err != nil {
 			return err
 		}
@@ -75,7 +88,12 @@ func (c *joinCommand) Run(ctx context.Context) error {
 	if c.DataDir != "" {
 		next += " --data-dir " + c.DataDir
 	}
-	_, err = fmt.Printf("✔ %s joined %s (id %s)\n  it may write below %s\n  it may run         %s\nNext: %s\n",
+	if c.JSON {
+		e := json.NewEncoder(s.Out)
+		e.SetIndent("", "  ")
+		return e.Encode(joined{made.ID, made.Name, made.Server, made.RootSHA256(), made.Rules.Paths(), made.Rules.Commands(), next})
+	}
+	_, err = fmt.Fprintf(s.Out, "✔ %s joined %s (id %s)\n  it may write below %s\n  it may run         %s\nNext: %s\n",
 		made.Name, made.Server, made.ID, strings.Join(made.Rules.Paths(), ", "), strings.Join(made.Rules.Commands(), " · "), next)
 	return err
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/leafward/leafward"
-	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/target"
 	"github.com/leafward/leafward/internal/target/nginx"
 )
@@ -140,7 +139,7 @@ var errRetired = errors.New("the agent is retired")
 // Run works until the context ends, then finishes what is under way; or until the server says that the agent is retired.
 // Both are no error.
 func (a *Agent) Run(ctx context.Context) error {
-	a.log.InfoContext(ctx, "the agent runs", "agent", a.ID, "name", a.Name, "server", a.Server, "root_sha256", pki.Fingerprint(a.Root.Raw),
+	a.log.InfoContext(ctx, "the agent runs", "agent", a.ID, "name", a.Name, "server", a.Server, "root_sha256", a.RootSHA256(),
 		"may_write", a.Rules().Paths(), "may_run", a.Rules().Commands())
 	if err := a.files.Recover(ctx, a.told(ctx)); err != nil && ctx.Err() == nil {
 		a.log.ErrorContext(ctx, "a change that was interrupted could not be brought to its end", "error", advised(err))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/pki"
 )
 
 const maxState = 1 << 20 // bytes of agent.json
@@ -29,6 +30,9 @@ type Identity struct {
 	AllowPaths    []string // as given to join
 	AllowCommands []string // as given to join
 }
+
+// RootSHA256 is the hash that pins the server's root, in hex.
+func (i Identity) RootSHA256() string { return pki.Fingerprint(i.Root.Raw) }
 
 // saved is an Identity as agent.json holds it, the only place where the key is written.
 type saved struct {
