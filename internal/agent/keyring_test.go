@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"crypto"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,6 +122,62 @@ func TestTheKeyOfACertificateIsFoundByItsPublicKey(t *testing.T) {
 	if _, err := ring.accept("mc-shop", stranger.Public()); leafward.KindOf(err) != leafward.Precondition {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What a certificate is served with stays as it is while the next one is made, refused, made again and accepted.
+func TestNoKeyIsWrittenOverBeforeTheNewOneIsAccepted(t *testing.T) {
+	ring := newRing(t)
+	first := ring.must(t, "mc-shop", "job-1")
+	if _, err := ring.accept("mc-shop", first); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(ring.path, "mc-shop", "*.key"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	was, info := held(t, files[0])
+	untouched := func(when string) {
+		t.Helper()
+		if now, same := held(t, files[0]); !bytes.Equal(now, was) || !os.SameFile(info, same) || !same.ModTime().Equal(info.ModTime()) {
+			t.Errorf("%s: the key in use was written over", when)
+		}
+	}
+	ring.must(t, "mc-shop", "job-2")
+	untouched("while an order waits")
+	if err := errors.Join(ring.forget("mc-shop", first), ring.discard("mc-shop", "job-2")); err != nil {
+		t.Fatal(err)
+	}
+	untouched("after the order was refused")
+	again, err := openKeyring(ring.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := again.must(t, "mc-shop", "job-3")
+	untouched("after a restart")
+	if _, err := again.accept("mc-shop", second); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.forget("mc-shop", second); err != nil {
+		t.Fatal(err)
+	}
+	untouched("after the next one was accepted")
+	if got := again.names(t, "mc-shop"); len(got) != 2 {
+		t.Errorf("files %q: each key has its own", got)
+	}
+}
+
+// held reads a file and what the system says of it.
+func held(t *testing.T, path string) ([]byte, os.FileInfo) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text, info
 }
 
 func TestTheLastTwoVersionsAndYoungerKeysAreKept(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -155,6 +156,31 @@ func TestOnlyListedCommandsAreAllowed(t *testing.T) {
 	}
 	if _, err := rules.Command("nginx -t; reboot"); leafward.KindOf(err) != leafward.Invalid {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestWithoutFlagsAHostAllowsTheseAndNothingElse(t *testing.T) {
+	t.Parallel()
+	rules, err := target.NewRules(t.TempDir(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := rules.Commands(), []string{"nginx -t", "nginx -s reload", "systemctl reload nginx"}; !slices.Equal(got, want) {
+		t.Errorf("it may run %q, not %q", got, want)
+	}
+	want := make([]string, 3)
+	for i, dir := range []string{"/etc/leafward", "/etc/nginx", "/etc/ssl"} {
+		want[i] = dir
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			want[i] = real
+		}
+	}
+	if got := rules.Paths(); !slices.Equal(got, want) {
+		t.Errorf("it may write below %q, not %q", got, want)
+	}
+	rules.Commands()[0], rules.Paths()[0] = "reboot", "/"
+	if _, err := rules.Command("reboot"); leafward.KindOf(err) != leafward.Denied {
+		t.Errorf("whoever looks at the lists can change them: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/job"
@@ -240,4 +241,33 @@ func TestALongPollIsAnsweredWhenWorkComes(t *testing.T) {
 	if out := <-answer; out["count"] != 1.0 || out["jobs"].([]any)[0].(map[string]any)["id"] != deployment.ID {
 		t.Errorf("%v", out)
 	}
+}
+
+func TestALeaseSaysUntilWhenAndIsRenewedByItsHolderAlone(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	id := h.joined(t, "web1", `,"protocol":"leafward/1"`)
+	h.joined(t, "web2", `,"protocol":"leafward/1"`)
+	target := h.make(t, "/api/v1/targets", `{"name":"web","type":"NGINX","agent_id":"`+id+`","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}}`)["id"].(string)
+	_, deployment := h.bound(t, target, id)
+	at := "/api/v1/agents/" + id + "/jobs/" + deployment.ID
+	until := func(seconds string) time.Time {
+		t.Helper()
+		out := h.expect(t, "web1", "POST", at+"/lease", `{"seconds":`+seconds+`}`, 200, "epoch", "1")
+		end, err := time.Parse(time.RFC3339, out["lease_until"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return end
+	}
+	first := until("60")
+	if left := time.Until(first); left < 50*time.Second || left > time.Minute {
+		t.Errorf("a lease of a minute ends in %v", left)
+	}
+	if second := until("120"); !second.After(first.Add(50 * time.Second)) {
+		t.Errorf("renewed it ends at %v, and before at %v", second, first)
+	}
+	h.expect(t, "web1", "POST", at+"/steps", `[{"name":"write","ok":true}]`, 200, "status", "updated")
+	h.expect(t, "web1", "POST", at+"/status", `{"status":"Completed"}`, 200, "status", "updated")
+	h.expect(t, "web1", "POST", at+"/lease", `{"seconds":60}`, 409, "error", "conflict")
+	h.expect(t, "web2", "POST", at+"/lease", `{"seconds":60}`, 403, "error", "forbidden")
 }

@@ -292,6 +292,61 @@ func TestNotSeeingTheNewCertificatePutsNothingBack(t *testing.T) {
 	s.serves(fresh)
 }
 
+// The reload says that it is done, and nginx goes on with what it had.
+func TestStillServingTheOldCertificatePutsNothingBackAndIsNoProof(t *testing.T) {
+	s := start(t)
+	s.secure(s.file("tls/shop.pem"), s.file("tls/shop.key"))
+	a := targettest.NewAuthority(t)
+	old, fresh := a.Bundle(t, name), a.Bundle(t, name)
+	if err := s.target(nil, nil).Deploy(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	s.serves(old)
+	s.write("reload.sh", "exit 0")
+	var told []target.Step
+	if err := s.target(nil, func(step target.Step) { told = append(told, step) }).Deploy(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	if last := told[len(told)-1]; last.Name != "prove" || last.OK || !strings.Contains(last.Message, "does not serve the new certificate yet") {
+		t.Errorf("told %+v", last)
+	}
+	content, _ := os.ReadFile(s.file("tls/shop.pem"))
+	if target.FingerprintIn(content) != fresh.Fingerprint() || s.served() != old.Fingerprint() {
+		t.Error("the new files are not there, or the old certificate is not served any more")
+	}
+	s.run(s.command("-s", "reload")...)
+	s.serves(fresh)
+}
+
+// Two servers share an address, and the other one is the default: without the name its certificate would be seen.
+func TestWhatIsLookedAtIsTheNameAtTheAddress(t *testing.T) {
+	s := start(t)
+	a := targettest.NewAuthority(t)
+	other := a.Bundle(t, "other.example")
+	for file, content := range map[string][]byte{"tls/other.pem": other.FullChain(), "tls/other.key": other.Key()} {
+		s.write(file, string(content))
+	}
+	s.configure(fmt.Sprintf("server {\nlisten 127.0.0.1:%[1]d ssl default_server;\nserver_name other.example;\nssl_certificate %[2]s;\nssl_certificate_key %[3]s;\n}\n"+
+		"server {\nlisten 127.0.0.1:%[1]d ssl;\nserver_name %[4]s;\nssl_certificate %[5]s;\nssl_certificate_key %[6]s;\n}\n",
+		s.port, s.file("tls/other.pem"), s.file("tls/other.key"), name, s.file("tls/shop.pem"), s.file("tls/shop.key")))
+	for _, settings := range []map[string]any{nil, {"hostname": name}, {"host": name, "address": "127.0.0.1"}} {
+		fresh, last := a.Bundle(t, name), target.Step{}
+		if err := s.target(settings, func(step target.Step) { last = step }).Deploy(t.Context(), fresh); err != nil {
+			t.Fatalf("%v: %v", settings, err)
+		}
+		if last.Name != "prove" || !last.OK || s.served() != fresh.Fingerprint() {
+			t.Errorf("%v: told %+v", settings, last)
+		}
+	}
+	report, err := s.target(map[string]any{"hostname": "other.example"}, nil).(target.Checker).Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if look := report.Steps[len(report.Steps)-1]; !strings.Contains(look.Message, other.Fingerprint()) {
+		t.Errorf("asked for the other name it sees %+v", look)
+	}
+}
+
 // For a moment after a reload old and new workers answer in turn.
 func TestOneLookAtANewWorkerIsNotProofWhileOldOnesAnswer(t *testing.T) {
 	s := start(t)
