@@ -113,6 +113,36 @@ func TestADeadlineFailsWhatStillWaitsAndSaysForWhat(t *testing.T) {
 	})
 }
 
+// The leader was away for longer than its lease, and does not know.
+func TestAScheduleWhoseLeadWasTakenOverWritesNothingMore(t *testing.T) {
+	eachClock(t, func(w *world, clock *hook.Clock) {
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		run := func(ctx context.Context) error {
+			return w.db.Write(ctx, func(tx *store.Tx) error { return errors.Join(job.CheckLead(ctx, tx), mark(tx, "swept")) })
+		}
+		one, two := w.config("one"), w.config("two")
+		one.Schedules = []job.Schedule{tick("sweep", func(ctx context.Context) error {
+			close(begun)
+			<-goOn
+			return run(ctx)
+		})}
+		two.Schedules = []job.Schedule{tick("sweep", run)}
+		first, second := w.engine(one), w.engine(two)
+		outcome := make(chan error, 1)
+		go func() { outcome <- first.Trigger(w.ctx, "sweep") }()
+		<-begun
+		clock.Advance(time.Minute)
+		w.check(second.Trigger(w.ctx, "sweep"))
+		close(goOn)
+		if err := <-outcome; !errors.Is(err, job.ErrLost) {
+			w.t.Errorf("who led before is told %v", err)
+		}
+		if got := w.setting("swept"); got != "x" {
+			w.t.Errorf("it was swept %d times", len(got))
+		}
+	})
+}
+
 func TestAScheduleRunsWhenItIsDueAndNotBefore(t *testing.T) {
 	eachClock(t, func(w *world, clock *hook.Clock) {
 		ran := make(chan struct{})
