@@ -24,7 +24,11 @@ func pairAt(t *testing.T, dir, name string) *x509.Certificate {
 		t.Fatal(err)
 	}
 	if len(pair.Certificate) != 2 {
-		t.Errorf("the file holds %d certificates, not leaf and issuing", len(pair.Certificate))
+		t.Fatalf("the file holds %d certificates, not leaf and issuing", len(pair.Certificate))
+	}
+	issuing, err := x509.ParseCertificate(pair.Certificate[1])
+	if err != nil || pair.Leaf.IsCA || !issuing.IsCA || pair.Leaf.CheckSignatureFrom(issuing) != nil {
+		t.Errorf("the second certificate did not sign the first: %v", err)
 	}
 	for file, want := range map[string]os.FileMode{".crt": 0o644, ".key": 0o600} {
 		if info, err := os.Stat(filepath.Join(dir, name+file)); err != nil || info.Mode().Perm() != want {
@@ -56,6 +60,9 @@ func TestIssueLeavesACertificateAndItsKey(t *testing.T) {
 	s.has(t, 0, "www.example.com is issued, until", "next", "--force")
 	leaf := pairAt(t, out, "www.example.com")
 	holds(t, out, "www.example.com.crt", "www.example.com.key")
+	if known := answer[api.Certificate](d, "cert", "get", "www.example.com"); known.KeySource != "client" {
+		t.Errorf("the key is the server's: %s", known.KeySource)
+	}
 	if leaf.VerifyHostname("example.com") != nil || leaf.VerifyHostname("192.0.2.7") != nil || leaf.Subject.CommonName != "www.example.com" {
 		t.Errorf("it is for %v %v as %s", leaf.DNSNames, leaf.IPAddresses, leaf.Subject.CommonName)
 	}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestATableHasOneLineForEachRowAndFitsTheTerminal(t *testing.T) {
+	rows := [][]string{
+		{"www.example.com", "Active", "no note"},
+		{strings.Repeat("long", 20) + ".example.com", "Failed", "two\nlines, and \x1b[31mcolours"},
+		{"bücher.example", "Pending", ""},
+	}
+	for _, width := range []int{0, 60, 30} {
+		var out bytes.Buffer
+		table := &table{head: []string{"NAME", "STATE", "NOTE"}, cut: []int{0, 2}}
+		for _, row := range rows {
+			table.add(append([]string{}, row...)...)
+		}
+		(&Session{Out: &out, Width: width}).print(table)
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if len(lines) != len(rows)+1 || !strings.HasPrefix(lines[0], "NAME ") || strings.Contains(out.String(), "\x1b") {
+			t.Fatalf("%d columns:\n%s", width, &out)
+		}
+		at := strings.Index(lines[0], "STATE")
+		for i, line := range lines[1:] {
+			runes := []rune(line)
+			if !strings.HasPrefix(string(runes[at:]), rows[i][1]) {
+				t.Errorf("%d columns: a state is not below its head:\n%s", width, &out)
+			}
+			if least := 2*leastColumn + len("Pending") + 4; width >= least && utf8.RuneCountInString(line) > width {
+				t.Errorf("%d columns: %q", width, line)
+			}
+		}
+		if !strings.HasSuffix(lines[3], "-") {
+			t.Errorf("what is empty is shown as %q", lines[3])
+		}
+	}
+}
+
+func TestSignsAreColouredOnATerminalOnly(t *testing.T) {
+	for tone, want := range map[tone]string{good: "✔", bad: "✖", warn: "!", wait: "…"} {
+		if got := (&Session{}).mark(tone); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := (&Session{Colour: true}).mark(tone); !strings.Contains(got, want) || !strings.HasPrefix(got, "\x1b[") || !strings.HasSuffix(got, "\x1b[0m") {
+			t.Errorf("coloured %q", got)
+		}
+	}
+}
