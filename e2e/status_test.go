@@ -46,6 +46,9 @@ func TestStatusTellsWhatIsWrongWithEachAgentAndItsWork(t *testing.T) {
 	job := text(failing.work(t), "id")
 	failing.api.expect(t, 200, "POST", failing.path("jobs/"+job+"/status"), object{"status": "Failed", "error": "nginx: [emerg] no such directive"})
 	s.admin.expect(t, 201, "POST", "/api/v1/certificates", object{"name": "late", "common_name": "late.example.com", "target_ids": []string{never.target}})
+	if again := text(s.admin.get(t, "/api/v1/certificates/"+failing.cert), "renews_at"); again <= time.Now().UTC().Format(time.RFC3339) {
+		t.Errorf("what failed is tried again at %q", again)
+	}
 	s.advance(t, 10*time.Minute)
 	now := time.Now().Add(10 * time.Minute)
 	beat(skewed, object{"clock": now.Add(-time.Hour).UTC().Format(time.RFC3339)})
