@@ -140,14 +140,13 @@ func refusal(status int, message string, errs []error) *Error {
 		}
 		e.Fields = append(e.Fields, leafward.Field{Field: field, Problem: d.Message, Fix: "send what the API document says of " + field})
 	}
+	if e.status == http.StatusBadRequest && len(e.Fields) == 0 {
+		e.Fields = []leafward.Field{{Field: "body", Problem: "is missing, or cannot be read", Fix: "send a JSON value; /api/openapi.json says of which form"}}
+	}
 	if e.status == http.StatusBadRequest {
 		e.Message = "the request is not valid"
 		e.Fix = "mend the named fields and send the request again"
-		if len(e.Fields) > 0 {
-			e.Message += ": " + e.Fields[0].Field + " " + e.Fields[0].Problem
-		} else if message != "" {
-			e.Message += ": " + message
-		}
+		e.Message += ": " + e.Fields[0].Field + " " + e.Fields[0].Problem
 	}
 	return e
 }

@@ -15,7 +15,7 @@ import (
 const maxDepth = 32
 
 // checkJSON refuses what encoding/json accepts in silence: broken UTF-8, half of a surrogate pair, NUL, keys that are
-// repeated or differ in case only, deep nesting, and anything behind the value.
+// repeated or differ in case only, numbers beyond 64 bits, deep nesting, and anything behind the value.
 func checkJSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return invalid("body", "is not valid UTF-8", "send JSON encoded as UTF-8")
@@ -47,6 +47,10 @@ func checkValue(d *json.Decoder, at string, depth int) error {
 		if err := checkText(at, token); err != nil {
 			return err
 		}
+	case json.Number:
+		if err := checkNumber(at, token); err != nil {
+			return err
+		}
 	case json.Delim:
 		if token == '[' {
 			for i := 0; d.More(); i++ {
@@ -60,6 +64,19 @@ func checkValue(d *json.Decoder, at string, depth int) error {
 		_, err = d.Token()
 	}
 	return err
+}
+
+// checkNumber refuses what neither 64 bits nor a float hold; decoders would tell of it in the words of Go.
+func checkNumber(at string, number json.Number) error {
+	_, whole := number.Int64()
+	_, float := number.Float64()
+	if strings.ContainsAny(number.String(), ".eE") {
+		whole = nil
+	}
+	if whole != nil || float != nil {
+		return invalid(at, "is a number beyond 64 bits", "use a smaller one")
+	}
+	return nil
 }
 
 // checkText refuses a NUL, and what encoding/json made of half of a surrogate pair.

@@ -77,10 +77,16 @@ func newCrowd(t *testing.T) crowd {
 
 // shape is what the document says of how an operation is called.
 type shape struct {
-	Parameters []struct{ Name, In string }
+	Parameters []parameter
 	Body       *struct {
 		Content map[string]struct{ Schema schema }
 	} `json:"requestBody"`
+}
+
+// parameter is one in a path, query or header.
+type parameter struct {
+	Name, In string
+	Schema   schema
 }
 
 // schema is the part of a JSON Schema that the guards read.

@@ -109,7 +109,7 @@ func TestARepeatedRequestIsAnsweredAsTheFirst(t *testing.T) {
 		h := newHouse(t, db)
 		doc := readDocument(t)
 		for _, op := range api.Operations() {
-			if !slices.ContainsFunc(doc.operations[op.ID].Parameters, func(p struct{ Name, In string }) bool { return p.Name == "Idempotency-Key" }) {
+			if !slices.ContainsFunc(doc.operations[op.ID].Parameters, func(p parameter) bool { return p.Name == "Idempotency-Key" }) {
 				continue
 			}
 			ask := repeatable()[op.ID]

@@ -156,6 +156,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"too long":           {"POST", "/api/v1/teams", `{"name":"` + strings.Repeat("x", 256) + `"}`, "name"},
 		"not JSON":           {"POST", "/api/v1/teams", `{"name":`, "body"},
 		"two values":         {"POST", "/api/v1/teams", `{} {}`, "body"},
+		"no body":            {"POST", "/api/v1/teams", "", "body"},
 		"bad id":             {"POST", "/api/v1/teams", `{"name":"a","id":"../x"}`, "id"},
 		"own revision":       {"POST", "/api/v1/teams", `{"name":"a","revision":7}`, "revision"},
 		"read-only":          {"PUT", "/api/v1/teams/t-default", `{"created_at":"2001-01-01T00:00:00Z"}`, "created_at"},
@@ -187,5 +188,22 @@ func TestUnknownPathsMethodsAndMediaAnswerInOneForm(t *testing.T) {
 		if status, out, _ := h.send(t, "admin", c.method, c.path, ""); status != c.status || out["error"] != c.code {
 			t.Errorf("%s %s: %d %v", c.method, c.path, status, out)
 		}
+	}
+	if status, out, _ := h.send(t, "admin", "POST", "/api/v1/teams", `{"name":"`+strings.Repeat("x", 1<<20)+`"}`); status != 413 || out["error"] != "too_large" || !strings.Contains(out["message"].(string), "body") {
+		t.Errorf("a body of more than 1 MiB: %d %v", status, out)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+"/api/v1/teams", strings.NewReader("name\nshop\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+h.keys["admin"])
+	request.Header.Set("Content-Type", "text/csv")
+	answer, err := h.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if text, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != http.StatusUnsupportedMediaType || !strings.Contains(string(text), `"unsupported_media_type"`) {
+		t.Errorf("text/csv: %d %s %v", answer.StatusCode, text, err)
 	}
 }
