@@ -95,3 +95,17 @@ func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestKey{}).(string)
 	return id
 }
+
+type hurryKey struct{}
+
+// WithHurry returns a context in which nobody waits for what is to come once the channel is closed: whoever waits then
+// answers with what there is.
+func WithHurry(ctx context.Context, hurry <-chan struct{}) context.Context {
+	return context.WithValue(ctx, hurryKey{}, hurry)
+}
+
+// Hurry is closed when nobody may wait any more; it is nil, which never is, in a context without one.
+func Hurry(ctx context.Context) <-chan struct{} {
+	hurry, _ := ctx.Value(hurryKey{}).(<-chan struct{})
+	return hurry
+}

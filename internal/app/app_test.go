@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -261,4 +262,47 @@ func TestStoppingLetsARequestEnd(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		made := post(t, s.owner(t), "/api/v1/agents", `{"hostname":"host"}`)
+		if made.status != 201 {
+			t.Fatalf("%+v", made)
+		}
+		asked, answers := make(chan struct{}), make(chan answer)
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) }})
+		work, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://local/api/v1/agents/%s/work?wait=60", made.json("id")), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { answers <- send(t, s.owner(t), work) }()
+		<-asked
+		go func() { answers <- post(t, s.owner(t), "/api/v1/certificates?wait=60", `{"common_name":"a.example.com"}`) }()
+		until(t, "it is recorded", func() bool {
+			return get(t, s.owner(t), "http://local/api/v1/certificates").json("total") == 1.0
+		})
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.stop() }()
+		for range 2 {
+			if got := <-answers; got.status/100 != 2 || got.status == 201 && got.json("status") != "Pending" {
+				t.Errorf("%+v", got)
+			}
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// post sends JSON over the local socket.
+func post(t *testing.T, client *http.Client, path, body string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://local"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return send(t, client, request)
 }

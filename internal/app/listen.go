@@ -24,15 +24,16 @@ const (
 	maxHeader  = 32 << 10 // bytes
 )
 
-// grace is how long requests and jobs may take to end by themselves when the server stops; then they are told to, and
-// after as long again connections are cut.
+// grace is how long requests and jobs may take to end by themselves when the server stops; then those that wait are told
+// to answer with what there is, and after as long again the rest is cut.
 const grace = 4 * time.Second
 
 // listeners are the ways in.
 type listeners struct {
 	servers []served
-	base    context.Context // of every request; ends when stopping requests are told to
-	tell    context.CancelFunc
+	base    context.Context // of every request; ends when requests are cut
+	cut     context.CancelFunc
+	tell    func()   // those who wait to answer now
 	api     net.Addr // HTTPS
 	public  net.Addr // plain HTTP
 	socket  string   // path of the local socket
@@ -51,7 +52,9 @@ func (a *App) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.base, l.tell = context.WithCancel(context.Background()) // without the actor of the start: requests prove their own
+	hurry := make(chan struct{})
+	l.tell = sync.OnceFunc(func() { close(hurry) })
+	l.base, l.cut = context.WithCancel(leafward.WithHurry(context.Background(), hurry)) // without the actor of the start: requests prove their own
 	a.opened = append(a.opened, l)
 	api, apiErr := listenTCP(ctx, "--listen", a.config.Listen)
 	if api != nil {
@@ -126,7 +129,7 @@ func (l *listeners) serve() <-chan error {
 	return failed
 }
 
-// drain takes nothing new, lets requests end, then tells those that wait to, and cuts off the rest.
+// drain takes nothing new, lets requests end, then tells those that wait to answer, and cuts off the rest.
 func (l *listeners) drain() {
 	telling := time.AfterFunc(grace, l.tell)
 	defer telling.Stop()
@@ -136,6 +139,7 @@ func (l *listeners) drain() {
 	for _, s := range l.servers {
 		all.Go(func() {
 			if s.Shutdown(ctx) != nil {
+				l.cut()
 				_ = s.Server.Close()
 			}
 		})
@@ -145,7 +149,7 @@ func (l *listeners) drain() {
 
 // Close releases the listeners, served or not.
 func (l *listeners) Close() error {
-	l.tell()
+	l.cut()
 	var errs []error
 	for _, s := range l.servers {
 		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {

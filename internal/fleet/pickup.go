@@ -221,6 +221,8 @@ func (s *Service) Settled(ctx context.Context, jobID string, wait time.Duration)
 		case <-look.C: // another server may have ended it
 		case <-end.C:
 			over = true
+		case <-leafward.Hurry(ctx):
+			over = true
 		case <-ctx.Done():
 			look.Stop()
 			return j, ctx.Err()

@@ -45,6 +45,11 @@ func (s *Service) Work(ctx context.Context, id string, wait time.Duration) (item
 		if err := s.await(ctx, id, end, changed); err != nil {
 			return nil, err
 		}
+		select {
+		case <-leafward.Hurry(ctx):
+			end = time.Time{}
+		default:
+		}
 	}
 }
 
@@ -55,6 +60,8 @@ func (s *Service) await(ctx context.Context, id string, end time.Time, changed <
 		select {
 		case <-changed:
 		case <-pause.C:
+		case <-leafward.Hurry(ctx):
+			end = time.Time{}
 		case <-ctx.Done():
 			pause.Stop()
 			return ctx.Err()

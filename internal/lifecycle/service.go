@@ -221,6 +221,9 @@ func (s *Service) watch(ctx context.Context, id string, most time.Duration, look
 		case <-over.C:
 			elsewhere.Stop()
 			return nil
+		case <-leafward.Hurry(ctx):
+			elsewhere.Stop()
+			return nil
 		case <-ctx.Done():
 			elsewhere.Stop()
 			return ctx.Err()
