@@ -279,7 +279,9 @@ func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
 		}
 		go func() { answers <- send(t, s.owner(t), work) }()
 		<-asked
-		go func() { answers <- post(t, s.owner(t), "/api/v1/certificates?wait=60", `{"common_name":"a.example.com"}`) }()
+		go func() {
+			answers <- post(t, s.owner(t), "/api/v1/certificates?wait=60", `{"common_name":"a.example.com"}`)
+		}()
 		until(t, "it is recorded", func() bool {
 			return get(t, s.owner(t), "http://local/api/v1/certificates").json("total") == 1.0
 		})
