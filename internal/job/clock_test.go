@@ -77,7 +77,7 @@ func TestALeaseIsRenewedWhileTheWorkGoesOn(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		begun, goOn := make(chan struct{}), make(chan struct{})
-		long := job.Kind{Name: "long", Hold: 300 * time.Millisecond, Work: func(ctx context.Context, r *job.Run) error {
+		long := job.Kind{Name: "long", Hold: 3 * time.Second, Work: func(ctx context.Context, r *job.Run) error {
 			close(begun)
 			<-goOn
 			return r.Finish(ctx, nil)
