@@ -3,6 +3,7 @@ package leafward
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -101,6 +102,11 @@ func (p *Problems) Check(ok bool, field, problem, fix string) {
 	if !ok {
 		p.Add(field, problem, fix)
 	}
+}
+
+// Has tells whether something is wrong with the property already.
+func (p *Problems) Has(field string) bool {
+	return slices.ContainsFunc(p.fields, func(f Field) bool { return f.Field == field })
 }
 
 // Merge records what is wrong with a part of the input; other errors than Invalid are returned.

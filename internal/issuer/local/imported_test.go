@@ -73,6 +73,36 @@ func TestAChainThatNobodyWouldAcceptIsNotImported(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeTakenAsItWasSentIsNotCalledMissing(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	chain, key := elsewhere(t, func(_, _ *x509.Certificate) {})
+	private, err := pki.EncodePrivateKey(key)
+	check(t, err)
+	certificates := string(pki.EncodeChain(chain...))
+	for name, c := range map[string]struct {
+		values map[string]any
+		says   map[string]string
+	}{
+		"a long certificate":        {map[string]any{"certificate_pem": strings.Repeat("x", 65537), "private_key_pem": string(private)}, map[string]string{"certificate_pem": "at most 65536"}},
+		"a long certificate alone":  {map[string]any{"certificate_pem": strings.Repeat("x", 65537)}, map[string]string{"certificate_pem": "at most 65536", "private_key_pem": "missing"}},
+		"a long key":                {map[string]any{"certificate_pem": certificates, "private_key_pem": strings.Repeat("x", 32769)}, map[string]string{"private_key_pem": "at most 32768"}},
+		"a certificate of a number": {map[string]any{"certificate_pem": 5, "private_key_pem": string(private)}, map[string]string{"certificate_pem": "must be a string"}},
+		"a key of a number":         {map[string]any{"certificate_pem": certificates, "private_key_pem": 5}, map[string]string{"private_key_pem": "must be a string"}},
+	} {
+		_, err := w.create(t, "imported", c.values)
+		e, ok := errors.AsType[*leafward.Error](err)
+		if !ok || len(e.Fields) != len(c.says) {
+			t.Errorf("%s: got %+v", name, e)
+			continue
+		}
+		for _, f := range e.Fields {
+			if says := c.says[f.Field]; says == "" || !strings.Contains(f.Problem, says) {
+				t.Errorf("%s: %s %s", name, f.Field, f.Problem)
+			}
+		}
+	}
+}
+
 func TestTheSameAuthorityIsImportedOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

@@ -98,7 +98,7 @@ func parse(raw json.RawMessage) (Config, ca.Spec, error) {
 			}
 		}
 	}
-	if c.CertificatePEM != "" || len(c.PrivateKeyPEM) > 0 {
+	if c.CertificatePEM != "" || len(c.PrivateKeyPEM) > 0 || p.Has("certificate_pem") || p.Has("private_key_pem") {
 		imported(&p, c, &spec)
 		return c, spec, p.Err()
 	}
@@ -122,6 +122,7 @@ func imported(p *leafward.Problems, c Config, spec *ca.Spec) {
 		p.Check(!set, field, "does not go together with certificate_pem, which says it already", "leave one of them out")
 	}
 	switch chain, err := pki.ParseChainPEM([]byte(c.CertificatePEM)); {
+	case p.Has("certificate_pem"): // it could not be taken as it was sent
 	case c.CertificatePEM == "":
 		p.Add("certificate_pem", "is missing beside private_key_pem", "give the certificate of the key")
 	case err != nil:
@@ -132,6 +133,7 @@ func imported(p *leafward.Problems, c Config, spec *ca.Spec) {
 		}
 	}
 	switch key, err := pki.ParsePrivateKeyPEM(c.PrivateKeyPEM.Reveal()); {
+	case p.Has("private_key_pem"):
 	case len(c.PrivateKeyPEM) == 0:
 		p.Add("private_key_pem", "is missing beside certificate_pem", "give the private key of the certificate")
 	case err != nil:
