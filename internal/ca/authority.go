@@ -19,6 +19,8 @@ type authority struct {
 	above [][]byte // DER of the certificates above its own, without a root
 	root  bool     // its certificate is signed by itself
 	key   leafward.Key
+
+	imported bool // its certificate was made elsewhere, and is never made anew here
 }
 
 // chain is what goes with a certificate of the authority: the authority's own certificate unless it is a root, and
@@ -75,7 +77,7 @@ func (c *CA) load(v *store.View, row leafward.Authority) (*authority, error) {
 	if a.cert, err = c.certificate(own); err != nil {
 		return nil, fmt.Errorf("the certificate of authority %s: %w", row.ID, err)
 	}
-	a.root = own.Signer == row.ID
+	a.root, a.imported = own.Signer == row.ID, own.Kind == "imported"
 	if a.above, err = c.climb(v, own); err != nil {
 		return nil, err
 	}

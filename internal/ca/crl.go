@@ -14,11 +14,8 @@ import (
 	"github.com/leafward/leafward/internal/store"
 )
 
-// Lifetimes of CRLs, in hours.
-const (
-	leafCRLHours = 24
-	rootCRLHours = 7 * 24
-)
+// crlHours is how long a CRL is valid, whoever it is of.
+const crlHours = 24
 
 const (
 	crlPoll    = 500 * time.Millisecond // how often other replicas' revocations are looked for

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,13 +44,25 @@ type founded struct {
 	crl         leafward.CRL
 	cert        *x509.Certificate
 	signer      crypto.Signer
+
+	known bool // authority and key are stored already, as somebody else's
+	filed bool // the certificate is
 }
 
 // store puts the authority into the database; team is that of its issuer.
-func (f *founded) store(tx *store.Tx, team string) {
-	tx.AddKeyPair(&f.key)
-	tx.AddAuthority(&f.authority)
-	tx.AddCACertificate(&f.certificate)
+func (f *founded) store(tx *store.Tx, team string) error {
+	if f.known {
+		tx.PutKeyPair(&f.key)
+		tx.PutAuthority(&f.authority)
+	} else {
+		tx.AddKeyPair(&f.key)
+		tx.AddAuthority(&f.authority)
+	}
+	if f.filed {
+		tx.PutCACertificate(&f.certificate)
+	} else {
+		tx.AddCACertificate(&f.certificate)
+	}
 	if f.serial.Serial != "" {
 		row := f.serial
 		tx.AddSerial(&row)
@@ -58,10 +71,14 @@ func (f *founded) store(tx *store.Tx, team string) {
 	tx.Record(leafward.AuthorityCreated, f.authority.ID, team, leafward.Details{
 		"name": f.authority.Name, "issuer": f.authority.Issuer, "parent": f.authority.Parent, "sha256": f.certificate.SHA256, "not_after": f.authority.NotAfter.Format(time.RFC3339),
 	})
+	if err := tx.Err(); err != nil {
+		return err
+	}
+	return f.answer(tx)
 }
 
 // begin gives a key to an authority that has no certificate yet.
-func (c *CA) begin(issuer, name string, key crypto.Signer) (*founded, error) {
+func (c *CA) begin(issuer, name string, key crypto.Signer, at place) (*founded, error) {
 	kind, err := pki.KindOf(key.Public())
 	if err != nil {
 		return nil, err
@@ -72,11 +89,11 @@ func (c *CA) begin(issuer, name string, key crypto.Signer) (*founded, error) {
 	}
 	f := &founded{signer: key}
 	f.authority = leafward.Authority{
-		Row: leafward.Row{ID: store.NewID("ca")}, Issuer: issuer, Name: name, Algorithm: kind.Algorithm, Size: kind.Size,
-		Custody: custodyLocal, State: leafward.AuthorityActive, CRLHours: leafCRLHours,
+		Row: leafward.Row{ID: at.authority}, Issuer: issuer, Name: name, Algorithm: kind.Algorithm, Size: kind.Size,
+		Custody: custodyLocal, State: leafward.AuthorityActive, CRLHours: crlHours,
 	}
 	f.key = leafward.Key{
-		Row: leafward.Row{ID: store.NewID("kp")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size,
+		Row: leafward.Row{ID: at.key}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size,
 		Custody: leafward.ServerKey, Holder: f.authority.ID, Retrieval: "never",
 	}
 	f.authority.Key = f.key.ID
@@ -92,9 +109,7 @@ func (f *founded) certify(kind, signer string, der []byte, now time.Time) (err e
 	a := &f.authority
 	f.certificate = caCertificate(a.ID, signer, kind, f.cert)
 	a.Subject, a.SKI, a.NotAfter, a.Certificate = f.cert.RawSubject, hex.EncodeToString(f.cert.SubjectKeyId), f.cert.NotAfter, f.certificate.ID
-	if signer == a.ID {
-		a.CRLHours = rootCRLHours
-	} else {
+	if signer != a.ID {
 		a.Parent = signer
 	}
 	f.crl, err = firstCRL(*a, f.cert, f.signer, now)
@@ -114,7 +129,7 @@ func (c *CA) root(issuer string, kind pki.KeyKind, subject pki.Subject, life tim
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.begin(issuer, subject.CommonName, key)
+	f, err := c.begin(issuer, subject.CommonName, key, newPlace())
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +200,9 @@ func (c *CA) firstStart(ctx context.Context, now time.Time) error {
 			return err
 		}
 		tx.SetSetting(rootSetting, root.authority.ID)
-		root.store(tx, "")
-		issuing.store(tx, "")
+		if err := errors.Join(root.store(tx, ""), issuing.store(tx, "")); err != nil {
+			return err
+		}
 		issuer := leafward.Issuer{
 			Row: leafward.Row{ID: LocalIssuer}, Name: "local", Type: leafward.GenericCA, Config: []byte("{}"), Secrets: []string{},
 			Authority: issuing.authority.ID, Enabled: true,
@@ -204,7 +220,7 @@ func (c *CA) issuing(root *founded, subject pki.Subject, now time.Time) (*founde
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.begin(LocalIssuer, subject.CommonName, key)
+	f, err := c.begin(LocalIssuer, subject.CommonName, key, newPlace())
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +268,7 @@ func (c *CA) remakeAll(ctx context.Context) error {
 		ours[a.ID] = true
 	}
 	for _, a := range all {
-		if ours[a.Parent] && c.moved(a) {
+		if ours[a.Parent] && !a.imported && c.moved(a) {
 			if err := c.remake(ctx, a); err != nil {
 				return fmt.Errorf("renewing the certificate of authority %s for %s: %w", a.Name, c.base, err)
 			}

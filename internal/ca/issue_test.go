@@ -1,9 +1,11 @@
 package ca_test
 
 import (
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,6 +110,86 @@ func TestOrdersThatMakeNoRightCertificateAreRefused(t *testing.T) {
 	cut.TTL, cut.CutToIssuer = 6*365*24*time.Hour, true
 	if issued := w.issue(t, cut); !issued.NotAfter.Equal(issuing.NotAfter) {
 		t.Errorf("the cut one ends on %v, its authority on %v", issued.NotAfter, issuing.NotAfter)
+	}
+}
+
+func TestWhatFailsALintIsNeitherReservedNorSigned(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil), "")
+	for name, change := range map[string]func(*ca.Order){
+		"our own": func(o *ca.Order) { o.MaxTTL = 24 * time.Hour },
+		"zlint": func(o *ca.Order) {
+			o.Names.DNS, o.PublicLike, o.TTL = []string{"www.example.com"}, true, 400*24*time.Hour
+		},
+	} {
+		o := order(t, "r-"+name)
+		change(&o)
+		if _, err := w.Issue(w.ctx, o); leafward.KindOf(err) != leafward.Invalid || !strings.Contains(err.Error(), "the certificate fails") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		check(t, w.config.DB.View(w.ctx, func(v *store.View) error {
+			s, found, err := v.LastSerial(o.Request)
+			if found {
+				t.Errorf("%s: the serial %s was reserved", name, s.Serial)
+			}
+			return err
+		}))
+	}
+}
+
+func TestEveryKindOfKeyIsCertifiedUnderEveryKindOfAuthority(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil), publicURL)
+	keys := map[string]crypto.PublicKey{}
+	kinds := []string{"ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"}
+	for _, name := range kinds {
+		kind, err := pki.ParseKeyKind(name)
+		check(t, err)
+		key, err := pki.GenerateKey(kind)
+		check(t, err)
+		keys[name] = key.Public()
+		_, err = w.CreateIssuer(w.ctx, leafward.Issuer{Row: leafward.Row{ID: "iss-" + name}, Name: name, Type: leafward.GenericCA, Config: []byte("{}"), Secrets: []string{}, Enabled: true},
+			ca.Spec{Key: kind, Subject: pki.Subject{CommonName: "root " + name}})
+		check(t, err)
+	}
+	for _, by := range kinds {
+		root := w.certificate(t, "iss-"+by)
+		if kind(t, root) != by {
+			t.Errorf("the authority of %s has a key %s", by, kind(t, root))
+		}
+		for _, of := range kinds {
+			o := order(t, by+" "+of)
+			o.Authority, o.PublicKey = "iss-"+by, keys[of]
+			issued := w.issue(t, o)
+			if leaf := parse(t, issued.Certificate); kind(t, leaf) != of || w.status(t, "iss-"+by, issued.Serial).Status != ocsp.Good {
+				t.Errorf("%s under %s: its key is %s", of, by, kind(t, leaf))
+			}
+			dir := folder(t, map[string][]byte{"root.pem": root.Raw, "leaf.pem": issued.Certificate})
+			if out, err := openssl(t, dir, "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "root.pem", "leaf.pem"); err != nil {
+				t.Error(out)
+			}
+		}
+	}
+}
+
+func TestEveryCRLIsValidForADay(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil), publicURL)
+	_, err := w.adopt(t, newElsewhere(t), 0, 2)
+	check(t, err)
+	own := 0
+	check(t, w.config.DB.View(w.ctx, func(v *store.View) error {
+		all, err := v.Authorities()
+		for _, a := range all {
+			if a.Custody != "local" {
+				continue
+			}
+			own++
+			if list := w.list(t, a.ID); list.NextUpdate.Sub(list.ThisUpdate) != 24*time.Hour {
+				t.Errorf("that of %s is valid for %v", a.Name, list.NextUpdate.Sub(list.ThisUpdate))
+			}
+		}
+		return err
+	}))
+	if own != 3 { // root, issuing, imported
+		t.Errorf("%d authorities", own)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,25 +44,15 @@ func (c *CA) CreateIssuer(ctx context.Context, row leafward.Issuer, spec Spec) (
 		if err := tx.CheckTeam("issuer", "", row.Team); err != nil {
 			return err
 		}
-		if err := unknownKey(tx, f); err != nil {
+		made := *f
+		if err := made.claim(tx); err != nil {
 			return err
 		}
-		made := *f
 		if err := above.store(tx, &made); err != nil {
 			return err
 		}
-		made.store(tx, row.Team)
-		return tx.Err()
+		return made.store(tx, row.Team)
 	})
-}
-
-// unknownKey refuses a key that came from elsewhere and is known here: an authority has a key of its own.
-func unknownKey(tx *store.Tx, f *founded) error {
-	_, found, err := tx.KeyPairOf(f.key.SPKI)
-	if err != nil || !found {
-		return err
-	}
-	return leafward.Errorf(leafward.Conflict, "use the issuer that has it, or have a certificate made for another key", "the key of the authority %s is known here already", f.authority.Name)
 }
 
 // mayCreate refuses what could not be stored anyway, before a parent signs anything for it.
@@ -94,7 +83,7 @@ func (c *CA) found(ctx context.Context, issuer string, spec Spec) (*founded, anc
 	}
 	switch {
 	case len(spec.Certificates) > 0:
-		return c.adopt(issuer, spec, now)
+		return c.adopt(ctx, issuer, spec, now)
 	case spec.Parent == "":
 		life := spec.Life
 		if life == 0 {
@@ -107,7 +96,7 @@ func (c *CA) found(ctx context.Context, issuer string, spec Spec) (*founded, anc
 	if err != nil {
 		return nil, ancestry{}, err
 	}
-	f, err := c.begin(issuer, spec.Subject.CommonName, key)
+	f, err := c.begin(issuer, spec.Subject.CommonName, key, newPlace())
 	if err != nil {
 		return nil, ancestry{}, err
 	}
@@ -163,124 +152,6 @@ func wrongParent(err error) error {
 	p.Add("parent_issuer_id", "cannot sign an authority: "+err.Error(), "name an issuer of type GenericCA that is a root, or leave it out to make a root")
 	return p.Err()
 }
-
-// ancestry is what stands above a new authority.
-type ancestry struct {
-	signer, serial string              // the parent of ours that signed it, and the reservation there
-	certs          []*x509.Certificate // foreign certificates above an imported one, in order
-}
-
-// store marks the parent's serial, or stores the foreign authorities that are not known yet and links them.
-func (n ancestry) store(tx *store.Tx, f *founded) error {
-	if n.serial != "" {
-		return MarkIssued(tx, n.signer, n.serial)
-	}
-	signer := ""
-	for i := len(n.certs) - 1; i >= 0; i-- {
-		id, err := foreign(tx, n.certs[i], signer)
-		if err != nil {
-			return err
-		}
-		signer = id
-	}
-	if len(n.certs) > 0 {
-		f.authority.Parent, f.certificate.Signer = signer, signer
-	}
-	return tx.Err()
-}
-
-// foreign finds the authority of a certificate, or stores it as somebody else's.
-func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error) {
-	a, found, err := tx.AuthorityOf(hex.EncodeToString(cert.SubjectKeyId), cert.RawSubject)
-	if err != nil || found {
-		return a.ID, err
-	}
-	kind, err := pki.KindOf(cert.PublicKey)
-	if err != nil {
-		return "", err
-	}
-	spki, err := pki.SPKISHA256(cert.PublicKey)
-	if err != nil {
-		return "", err
-	}
-	a = leafward.Authority{
-		Row: leafward.Row{ID: store.NewID("ca")}, Name: label(cert), Subject: cert.RawSubject, SKI: hex.EncodeToString(cert.SubjectKeyId), Algorithm: kind.Algorithm, Size: kind.Size,
-		Custody: custodyExternal, State: leafward.AuthorityActive, Parent: signer, NotAfter: cert.NotAfter,
-	}
-	key, found, err := tx.KeyPairOf(spki)
-	if err != nil {
-		return "", err
-	}
-	if !found {
-		key = leafward.Key{SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: custodyUnknown, Holder: a.ID, Retrieval: "never"}
-		tx.AddKeyPair(&key)
-	}
-	if signer == "" && string(cert.RawIssuer) == string(cert.RawSubject) {
-		signer = a.ID
-	}
-	row := caCertificate(a.ID, signer, "imported", cert)
-	a.Key, a.Certificate = key.ID, row.ID
-	tx.AddAuthority(&a)
-	tx.AddCACertificate(&row)
-	return a.ID, tx.Err()
-}
-
-// custodyUnknown is the custody of a key that somebody else holds.
-const custodyUnknown leafward.KeyCustody = "unknown"
-
-// label is what people call the subject of a CA certificate.
-func label(cert *x509.Certificate) string {
-	if cert.Subject.CommonName != "" {
-		return cert.Subject.CommonName
-	}
-	return cert.Subject.String()
-}
-
-// adopt takes over an authority that was made elsewhere. Everything wrong with it is told at once.
-func (c *CA) adopt(issuer string, spec Spec, now time.Time) (*founded, ancestry, error) {
-	own := spec.Certificates[0]
-	if err := adoptable(spec.Certificates, spec.PrivateKey, now); err != nil {
-		return nil, ancestry{}, err
-	}
-	f, err := c.begin(issuer, label(own), spec.PrivateKey)
-	if err != nil {
-		return nil, ancestry{}, err
-	}
-	signer := ""
-	if len(spec.Certificates) == 1 && own.CheckSignatureFrom(own) == nil {
-		signer = f.authority.ID
-		f.serial = leafward.Serial{Authority: signer, Serial: pki.SerialHex(own.SerialNumber), State: leafward.SerialImported, Name: label(own), Subject: signer, NotBefore: own.NotBefore, NotAfter: own.NotAfter}
-	}
-	return f, ancestry{certs: spec.Certificates[1:]}, f.certify("imported", signer, own.Raw, now)
-}
-
-func adoptable(chain []*x509.Certificate, key crypto.Signer, now time.Time) error {
-	const certificate = "certificate_pem"
-	own := chain[0]
-	var p leafward.Problems
-	p.Check(own.IsCA && own.BasicConstraintsValid, certificate, "is not the certificate of an authority (CA:TRUE)", "give the certificate of a CA")
-	const usage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	p.Check(own.KeyUsage&usage == usage, certificate, "does not allow signing certificates and CRLs (keyCertSign, cRLSign)", "have the CA above issue it with both")
-	p.Check(!now.Before(own.NotBefore) && now.Before(own.NotAfter), certificate, fmt.Sprintf("is valid from %s to %s, not now", own.NotBefore.Format(time.RFC3339), own.NotAfter.Format(time.RFC3339)), "give one that is valid")
-	p.Check(!emptyName(own), certificate, "has an empty subject, which no issuer of certificates may have (RFC 5280 §4.1.2.4)", "have the CA above issue it with a name")
-	p.Check(!strings.ContainsFunc(own.Subject.String(), leafward.Unprintable), certificate, "has invisible characters in its subject", "have the CA above issue it with a name that can be read")
-	p.Check(len(own.SubjectKeyId) > 0, certificate, "has no subject key identifier (RFC 5280 §4.2.1.2)", "have the CA above issue it with one")
-	if err := pki.CheckPublicKey(own.PublicKey); err != nil {
-		p.Add(certificate, "has a key that is not used here: "+err.Error(), "use ECDSA P-256 or P-384, Ed25519, or RSA from 2048 bits")
-	}
-	if _, err := pki.VerifyChain(own, chain[1:], chain[len(chain)-1:], now); err != nil && p.Err() == nil {
-		p.Add(certificate, "is one that nobody would accept: "+err.Error(), "give a chain that is valid now, up to the root or the last that is known")
-	}
-	if err := pki.CheckPathLen(chain); err != nil {
-		p.Add(certificate, err.Error(), "have the CA above issue it under another path length")
-	}
-	public, ok := own.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	p.Check(ok && public.Equal(key.Public()), "private_key_pem", "is not the key of the certificate", "give the key that belongs to the first certificate")
-	return p.Err()
-}
-
-// emptyName tells whether a certificate's subject is a sequence of nothing.
-func emptyName(cert *x509.Certificate) bool { return len(cert.RawSubject) <= 2 }
 
 // DeleteIssuer removes an issuer that no certificate uses, no authority stands below and whose authority has nothing
 // left to answer for. The authority signs no more certificates and its own is revoked by the one above it, if that is

@@ -98,3 +98,6 @@ func (v *View) CACertificates(authority string) ([]leafward.CACertificate, error
 
 // AddCACertificate inserts a certificate of an authority.
 func (tx *Tx) AddCACertificate(c *leafward.CACertificate) { add(tx, caCertificates(), "cac", c) }
+
+// PutCACertificate writes a certificate of an authority that was read in this transaction.
+func (tx *Tx) PutCACertificate(c *leafward.CACertificate) { put(tx, caCertificates(), c) }

@@ -1,0 +1,1 @@
+UPDATE authorities SET crl_hours = 24 WHERE custody = 'local';
