@@ -2,7 +2,10 @@ package ca_test
 
 import (
 	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +50,12 @@ func TestTheResponderIsADelegateForOCSPAlone(t *testing.T) {
 	responder := response.Certs[0]
 	if life := responder.NotAfter.Sub(responder.NotBefore) + time.Second; life != 14*24*time.Hour || kind(t, responder) != "ecdsa-p256" || responder.IsCA {
 		t.Errorf("it lives %v with %s", life, kind(t, responder))
+	}
+	noCheck := func(e pkix.Extension) bool {
+		return e.Id.String() == "1.3.6.1.5.5.7.48.1.5" && string(e.Value) == "\x05\x00"
+	} // id-pkix-ocsp-nocheck
+	if !slices.Equal(responder.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}) || !slices.ContainsFunc(responder.Extensions, noCheck) || len(responder.OCSPServer)+len(responder.CRLDistributionPoints) > 0 {
+		t.Errorf("it is for %v, with %v", responder.ExtKeyUsage, responder.Extensions)
 	}
 	if got := w.status(t, issued.Authority, pki.SerialHex(responder.SerialNumber)); got.Status != ocsp.Good {
 		t.Errorf("its own serial is %v", got.Status)

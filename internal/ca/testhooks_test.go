@@ -3,9 +3,11 @@
 package ca_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -49,6 +51,36 @@ func TestACrashBetweenSigningAndStoringLeavesARecord(t *testing.T) {
 				t.Fatalf("%s: the retry has serial %s, the intent %s", point, issued.Serial, first.Serial)
 			}
 		}
+	})
+}
+
+func TestSigningHoldsUpNobodyElse(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
+		check(t, w.config.Points.Set("ca.after-sign", "1*block"))
+		signed := make(chan error, 1)
+		slow := order(t, "r-slow")
+		go func() {
+			_, err := w.Issue(w.ctx, slow)
+			signed <- err
+		}()
+		for w.config.Points.List()[0].Waiting == 0 {
+			select {
+			case err := <-signed:
+				t.Fatalf("it is not held at its signature: %v", err)
+			default:
+				runtime.Gosched()
+			}
+		}
+		defer w.config.Points.Clear("ca.after-sign")
+		meanwhile := *w
+		var stop context.CancelFunc
+		meanwhile.ctx, stop = context.WithTimeout(w.ctx, 20*time.Second)
+		defer stop()
+		if other := meanwhile.issue(t, order(t, "r-other")); w.status(t, other.Authority, other.Serial).Status != ocsp.Good {
+			t.Error("another certificate is not there")
+		}
+		w.config.Points.Clear("ca.after-sign")
+		check(t, <-signed)
 	})
 }
 

@@ -261,6 +261,38 @@ func TestOpenSSLAsksOverHTTP(t *testing.T) {
 	}
 }
 
+func TestOpenSSLVerifiesWithWhatTheDoorGives(t *testing.T) {
+	w := start(t)
+	dir := t.TempDir()
+	run := func(args ...string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), "openssl", args...)
+		command.Dir = dir
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("openssl %s: %s", strings.Join(args, " "), out)
+		}
+	}
+	for name, path := range map[string]string{"root": "root", "issuing": w.issued.Authority} {
+		for _, format := range []string{"der", "pem"} {
+			a := w.do(t, "GET", "/.well-known/pki/ca/"+path+"?format="+format, nil)
+			check(t, os.WriteFile(filepath.Join(dir, name+"."+format), a.body, 0o600))
+			run("x509", "-inform", strings.ToUpper(format), "-in", name+"."+format, "-noout")
+		}
+		plain := w.do(t, "GET", "/.well-known/pki/ca/"+path, nil) // DER, as caIssuers points to it (RFC 5280 §4.2.2.1)
+		check(t, os.WriteFile(filepath.Join(dir, name+".plain"), plain.body, 0o600))
+		run("x509", "-inform", "DER", "-in", name+".plain", "-out", name+".made.pem")
+		made, err := os.ReadFile(filepath.Join(dir, name+".made.pem"))
+		check(t, err)
+		given, err := os.ReadFile(filepath.Join(dir, name+".pem"))
+		check(t, err)
+		if !bytes.Equal(made, given) {
+			t.Errorf("the PEM of %s is not openssl's", name)
+		}
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "leaf.pem"), pki.EncodeChain(w.issued.Certificate), 0o600))
+	run("verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "issuing.pem", "leaf.pem")
+}
+
 func FuzzRequests(f *testing.F) {
 	w := start(f)
 	door := "/.well-known/pki/ocsp/" + w.issued.Authority

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zmap/zlint/v3/lint"
+
 	"github.com/leafward/leafward/internal/pki"
 )
 
@@ -77,6 +79,7 @@ func TestEveryOwnLintOfLeavesCanFail(t *testing.T) {
 		{"authority_key_id", "of another key", func(b *bad) { b.parent.SubjectKeyId = []byte("another authority's") }},
 		{"issuer_name", "of another authority", func(b *bad) { b.parent.RawSubject = w.root.RawSubject }},
 		{"public_key", "that is too short", func(b *bad) { b.pub = weak.Public() }},
+		{"public_key", "with primes close to each other", func(b *bad) { b.pub = closePrimes(t) }},
 		{"subject_text", "written backwards", func(b *bad) { b.template.Subject.CommonName = "\u202egro.elpmaxe" }},
 		{"leaf_usage", "of an authority", func(b *bad) { b.template.IsCA = true }},
 		{"leaf_usage", "that signs certificates", func(b *bad) { b.template.KeyUsage |= x509.KeyUsageCertSign }},
@@ -104,6 +107,47 @@ func TestEveryOwnLintOfLeavesCanFail(t *testing.T) {
 		if !slices.ContainsFunc(cases, func(c example) bool { return c.lint == own.name }) {
 			t.Errorf("no example fails the lint %s", own.name)
 		}
+	}
+}
+
+// closePrimes is a key that Fermat's method factors.
+func closePrimes(t *testing.T) *rsa.PublicKey {
+	t.Helper()
+	p, err := rand.Prime(rand.Reader, 1024)
+	check(t, err)
+	q := new(big.Int).Add(p, big.NewInt(2))
+	for !q.ProbablyPrime(10) {
+		q.Add(q, big.NewInt(2))
+	}
+	return &rsa.PublicKey{N: p.Mul(p, q), E: 65537}
+}
+
+func TestOfTheLintsForEverybodyOnlyTheNamedOnesAreLeftOut(t *testing.T) {
+	linter, err := New()
+	check(t, err)
+	runs := map[string]bool{}
+	for _, one := range linter.private {
+		runs[one.Name] = true
+	}
+	// What public_key looks at instead, and names that exist inside only.
+	named := []string{"e_rsa_fermat_factorization", "n_san_iana_pub_suffix_empty"}
+	var missed []string
+	count := map[lint.LintSource]int{}
+	for _, one := range lint.GlobalRegistry().CertificateLints().Lints() {
+		if one.Source != lint.RFC5280 && one.Source != lint.Community {
+			continue
+		}
+		count[one.Source]++
+		if !runs[one.Name] {
+			missed = append(missed, one.Name)
+		}
+	}
+	slices.Sort(missed)
+	if missed = slices.DeleteFunc(missed, func(name string) bool { return slices.Contains(named, name) }); len(missed) > 0 {
+		t.Errorf("nobody looks at %q", missed)
+	}
+	if count[lint.RFC5280] < 90 || count[lint.Community] < 10 {
+		t.Errorf("zlint has %v lints", count)
 	}
 }
 
