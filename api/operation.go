@@ -21,8 +21,9 @@ type Info struct {
 	Elsewhere *Media // another door serves it and its bodies are not JSON; nil: the REST door does
 }
 
-// Media are the content types of bodies that are not JSON; "" where there is none.
-type Media struct{ Ask, Answer string }
+// Media are the content types of bodies that are not JSON; "" where there is none. Also is that of another form of the
+// answer.
+type Media struct{ Ask, Answer, Also string }
 
 // Operation is one call of the API: In carries path, query, header and Body by tags, Out is the answer's body.
 type Operation[In, Out any] struct{ Info }

@@ -69,6 +69,12 @@ func world[In any](method, path, id, summary, ask, answer string, errors ...int)
 	}}
 }
 
+// also lets an operation of that door answer in another form too.
+func also[In any](op Operation[In, Raw], answer string) Operation[In, Raw] {
+	op.Elsewhere.Also = answer
+	return op
+}
+
 // The operations on what authorities tell of revocation.
 var (
 	ListCRLCache = Operation[Nothing, CRLCache]{Info{Method: http.MethodGet, Path: "/api/v1/admin/crl/cache", ID: "listCRLCache", Tag: "CRL & OCSP", Summary: "Tell how fresh the CRL of each authority is", Status: 200, Role: leafward.RoleAdmin}}
@@ -76,7 +82,7 @@ var (
 	GetDERCRL        = world[CRLInput](http.MethodGet, "/.well-known/pki/crl/{issuer_id}", "getDERCRL", "Fetch the CRL of an authority (RFC 5280)", "", "application/pkix-crl", 501)
 	HandleOCSP       = world[OCSPInput](http.MethodGet, "/.well-known/pki/ocsp/{issuer_id}/{serial}", "handleOCSP", "Ask for the state of a certificate (RFC 6960)", "", "application/ocsp-response", 501)
 	HandleOCSPPost   = world[CRLInput](http.MethodPost, "/.well-known/pki/ocsp/{issuer_id}", "handleOCSPPost", "Ask for the state of certificates (RFC 6960)", "application/ocsp-request", "application/ocsp-response", 413, 415, 501)
-	GetCACertificate = world[CACertificateInput](http.MethodGet, "/.well-known/pki/ca/{authority}", "getCACertificate", "Fetch the certificate of an authority", "", "application/pkix-cert", 501)
+	GetCACertificate = also(world[CACertificateInput](http.MethodGet, "/.well-known/pki/ca/{authority}", "getCACertificate", "Fetch the certificate of an authority", "", "application/pkix-cert", 501), "application/x-pem-file")
 )
 
 func revocationOperations() []Info {

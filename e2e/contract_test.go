@@ -105,3 +105,42 @@ func (j *judge) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return answer, nil
 }
+
+func TestAnAnswerThatTheDocumentDoesNotHaveIsFound(t *testing.T) {
+	law, err := emitted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const team = `"id":"t-a","number":1,"uuid":"u","revision":1,"name":"a","description":"","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"`
+	for name, c := range map[string]struct {
+		method, path string
+		status       int
+		media, body  string
+		fine         bool
+	}{
+		"as it is written":          {"GET", "/api/v1/teams/t-a", 200, "application/json", "{" + team + "}", true},
+		"a CRL":                     {"GET", "/.well-known/pki/crl/iss-local", 200, "application/pkix-crl", "DER", true},
+		"a certificate as PEM":      {"GET", "/.well-known/pki/ca/root", 200, "application/x-pem-file", "PEM", true},
+		"nothing":                   {"DELETE", "/api/v1/teams/t-a", 204, "", "", true},
+		"another status":            {"GET", "/api/v1/teams/t-a", 206, "application/json", "{" + team + "}", false},
+		"another path":              {"GET", "/api/v1/colours", 200, "application/json", "{}", false},
+		"another method":            {"PUT", "/.well-known/pki/crl/iss-local", 200, "application/pkix-crl", "DER", false},
+		"another media type":        {"GET", "/.well-known/pki/crl/iss-local", 200, "text/plain", "DER", false},
+		"a missing property":        {"GET", "/api/v1/teams/t-a", 200, "application/json", strings.Replace("{"+team+"}", `"name":"a",`, "", 1), false},
+		"a property more":           {"GET", "/api/v1/teams/t-a", 200, "application/json", `{"colour":"red",` + team + "}", false},
+		"another type":              {"GET", "/api/v1/teams/t-a", 200, "application/json", strings.Replace("{"+team+"}", `"number":1`, `"number":"1"`, 1), false},
+		"a null in place of a list": {"GET", "/api/v1/teams", 200, "application/json", `{"data":null,"total":0,"page":1,"per_page":50}`, false},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, "https://localhost"+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{}
+		if c.media != "" {
+			header.Set("Content-Type", c.media)
+		}
+		if err := law.violation(r, c.status, header, []byte(c.body)); (err == nil) != c.fine {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

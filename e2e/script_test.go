@@ -242,7 +242,7 @@ func (s *story) awaitCmd(t *teller, args []string) {
 func (s *story) fetchCmd(t *teller, args []string) {
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, args[0], nil)
 	t.ts.Check(err)
-	response, err := http.DefaultClient.Do(request)
+	response, err := plain(t).Do(request)
 	t.ts.Check(err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)

@@ -51,10 +51,16 @@ func newVerdict(t *testing.T, d *drill) *verdict {
 	return v
 }
 
+// plain is a client without TLS and key, whose answers are judged too.
+func plain(t testing.TB) *http.Client {
+	t.Helper()
+	return &http.Client{Transport: newJudge(t, http.DefaultTransport)}
+}
+
 // fetch reads what is there for everybody.
 func fetch(t testing.TB, url string) []byte {
 	t.Helper()
-	response, err := http.Get(url)
+	response, err := plain(t).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +226,7 @@ func (v *verdict) ask(t *testing.T, c *certificate) (status ocsp.Status, err err
 	if err != nil {
 		return status, err
 	}
-	response, err := http.Post(v.server.plain+"/.well-known/pki/ocsp/iss-local", "application/ocsp-request", bytes.NewReader(der))
+	response, err := plain(t).Post(v.server.plain+"/.well-known/pki/ocsp/iss-local", "application/ocsp-request", bytes.NewReader(der))
 	if err != nil {
 		return status, err
 	}

@@ -60,7 +60,11 @@ func elsewhere[In any](r *router, op api.Operation[In, api.Raw]) {
 	if op.Elsewhere.Ask != "" {
 		operation.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{op.Elsewhere.Ask: {Schema: binary}}}
 	}
-	operation.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{op.Elsewhere.Answer: {Schema: binary}}}}
+	answer := map[string]*huma.MediaType{op.Elsewhere.Answer: {Schema: binary}}
+	if op.Elsewhere.Also != "" {
+		answer[op.Elsewhere.Also] = &huma.MediaType{Schema: binary}
+	}
+	operation.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: answer}}
 	wrong := &huma.MediaType{Schema: registry.Schema(reflect.TypeFor[api.Error](), true, "Error")}
 	for _, status := range operation.Errors {
 		operation.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": wrong}}

@@ -83,6 +83,9 @@ func TestTheDocumentTellsOfTheDoorsThatNeedNoKey(t *testing.T) {
 		if got.Security == nil || len(*got.Security) != 0 || got.Responses["200"].Content[op.Elsewhere.Answer] == nil || got.Responses["501"].Content["application/json"] == nil {
 			t.Errorf("%s: %+v", op.ID, got)
 		}
+		if op.Elsewhere.Also != "" && got.Responses["200"].Content[op.Elsewhere.Also] == nil {
+			t.Errorf("%s does not tell of %s", op.ID, op.Elsewhere.Also)
+		}
 		if op.Elsewhere.Ask != "" && got.Body.Content[op.Elsewhere.Ask] == nil {
 			t.Errorf("%s takes %v", op.ID, got.Body)
 		}
