@@ -58,7 +58,7 @@ type retirement struct {
 // retireAgent is bound by hand: its status depends on what happened, and a force that cannot be read is false.
 func (s *server) retireAgent(r *router) {
 	op := api.RetireAgent
-	r.bound[op.Method+" "+op.Path] = op.Info
+	r.query[declare[api.RetireAgentInput](r, op.Info)] = []string{"force", "reason"}
 	operation := describe(op.Info)
 	operation.SkipValidateParams = true
 	operation.Responses = map[string]*huma.Response{"204": {Description: "It was retired before"}}

@@ -15,7 +15,7 @@ const pemFile = "application/x-pem-file"
 // exportPEM binds the one operation that answers JSON or a file.
 func (s *server) exportPEM(r *router) {
 	info := api.ExportCertificatePEM.Info
-	r.bound[info.Method+" "+info.Path] = info
+	declare[api.ExportPEMInput](r, info)
 	operation := describe(info)
 	operation.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: r.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.PEMExport](), true, "")},

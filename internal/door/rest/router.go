@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -32,6 +33,7 @@ type router struct {
 	log   *slog.Logger
 	bound map[string]api.Info // what has a handler, by the mux's pattern
 	bare  map[string]bool     // what has no body, by the mux's pattern: one that is sent is ignored
+	query map[string][]string // the parameters of what is bound without huma's checks, by the mux's pattern
 }
 
 func newRouter(version string, log *slog.Logger) *router {
@@ -46,7 +48,7 @@ func newRouter(version string, log *slog.Logger) *router {
 	config.Security = []map[string][]string{{"bearerAuth": {}}}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearerAuth": {Type: "http", Scheme: "bearer", Description: "An API key."}}
 	mux := http.NewServeMux()
-	return &router{mux: mux, huma: humago.New(mux, config), log: log, bound: make(map[string]api.Info), bare: make(map[string]bool)}
+	return &router{mux: mux, huma: humago.New(mux, config), log: log, bound: make(map[string]api.Info), bare: make(map[string]bool), query: make(map[string][]string)}
 }
 
 // answer is what huma writes: the handler's value as the body, its revision as the ETag.
@@ -61,12 +63,19 @@ type answer[Out any] struct {
 // empty is the answer without a body.
 type empty struct{}
 
+// declare notes an operation that gets a handler, and whether its input has a body.
+func declare[In any](r *router, op api.Info) (pattern string) {
+	pattern = op.Method + " " + op.Path
+	r.bound[pattern] = op
+	if _, body := reflect.TypeFor[In]().FieldByName("Body"); !body {
+		r.bare[pattern] = true
+	}
+	return pattern
+}
+
 // bind gives the operation its handler.
 func bind[In, Out any](r *router, op api.Operation[In, Out], handle func(context.Context, In) (Out, error)) {
-	r.bound[op.Method+" "+op.Path] = op.Info
-	if _, body := reflect.TypeFor[In]().FieldByName("Body"); !body {
-		r.bare[op.Method+" "+op.Path] = true
-	}
+	declare[In](r, op.Info)
 	operation := describe(op.Info)
 	guarded := func(ctx context.Context, in *In) (out Out, err error) {
 		defer r.recovered(ctx, op.ID, &err)
@@ -184,11 +193,24 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.bare[pattern] {
 		req.Body, req.ContentLength = http.NoBody, 0
 	}
-	if err := strict(w, req); err != nil {
+	if err := errors.Join(strict(w, req), r.strange(pattern, req)); err != nil {
 		WriteError(w, req, err)
 		return
 	}
 	r.mux.ServeHTTP(w, req)
+}
+
+// strange refuses query parameters that huma would not look at.
+func (r *router) strange(pattern string, req *http.Request) error {
+	known, ours := r.query[pattern]
+	if !ours {
+		return nil
+	}
+	var p leafward.Problems
+	for _, name := range slices.Sorted(maps.Keys(req.URL.Query())) {
+		p.Check(slices.Contains(known, name), name, "is not a parameter of this operation", "use only "+strings.Join(known, ", "))
+	}
+	return p.Err()
 }
 
 // unknown tells a path that does not exist from a method that it does not have.

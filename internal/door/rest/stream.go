@@ -14,7 +14,7 @@ import (
 // stream is bind for an operation whose answer is written while it is made. An error before the first byte is answered
 // as ever; one behind it cuts the answer off, and its form must show that.
 func stream[In any](r *router, op api.Operation[In, api.Raw], media string, handle func(context.Context, In, io.Writer) error) {
-	r.bound[op.Method+" "+op.Path] = op.Info
+	declare[In](r, op.Info)
 	operation := describe(op.Info)
 	operation.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{media: {Schema: &huma.Schema{Type: huma.TypeString}}}}}
 	huma.Register(r.huma, operation, func(_ context.Context, in *In) (*huma.StreamResponse, error) {
