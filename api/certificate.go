@@ -124,7 +124,7 @@ type CertificateWrite struct {
 	CertificateProfileID Opt[string]            `json:"certificate_profile_id,omitzero" doc:"What it may be; prof-server unless said otherwise" maxLength:"128"`
 	Tags                 Opt[map[string]string] `json:"tags,omitzero" doc:"Labels to find it by"`
 	KeySource            Opt[string]            `json:"key_source,omitzero" enum:"agent,client,server" doc:"Who makes the key: the agents of the targets, the caller by a CSR, or the server"`
-	KeyAlgorithm         Opt[string]            `json:"key_algorithm,omitzero" enum:"RSA,ECDSA,Ed25519" doc:"Of its keys; none: what the profile takes first, or what a CSR brings"`
+	KeyAlgorithm         Opt[string]            `json:"key_algorithm,omitzero" enum:",RSA,ECDSA,Ed25519" doc:"Of its keys; none: what the profile takes first, or what a CSR brings"`
 	KeySize              Opt[int]               `json:"key_size,omitzero" doc:"Bits; none: 2048 for RSA, 256 otherwise"`
 	ReuseKey             Opt[bool]              `json:"reuse_key,omitzero" doc:"A renewal without a new CSR signs the old one again; false unless said otherwise"`
 	TTLSeconds           Opt[int64]             `json:"ttl_seconds,omitzero" doc:"Lifetime, within the profile's; none: the profile's"`
