@@ -201,7 +201,9 @@ func TestATargetKeepsItsSecretsAndSaysWhatItIs(t *testing.T) {
 			t.Errorf("%s: %v", body, out)
 		}
 	}
-	h.expect(t, "operator", "POST", "/api/v1/targets", `{"name":"x","type":"F5","agent_id":"`+id+`"}`, 400, "error", "unsupported_type")
+	if out := h.expect(t, "operator", "POST", "/api/v1/targets", `{"name":"x","type":"F5","agent_id":"`+id+`"}`, 400, "error", "unsupported_type"); !strings.Contains(fmt.Sprint(out["fix"]), "NGINX") {
+		t.Errorf("the types that are built in are not named: %v", out)
+	}
 	h.expect(t, "operator", "POST", "/api/v1/targets", `{"name":"x","type":"NGINX","agent_id":"server-scanner","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}}`, 400, "error", "invalid_request")
 	h.expect(t, "operator", "POST", at+"/test", "", 200, "status", "failed")
 	h.expect(t, "viewer", "GET", "/api/v1/targets?agent_id="+id+"&type=NGINX", "", 200, "total", "1")
@@ -270,4 +272,22 @@ func TestALeaseSaysUntilWhenAndIsRenewedByItsHolderAlone(t *testing.T) {
 	h.expect(t, "web1", "POST", at+"/status", `{"status":"Completed"}`, 200, "status", "updated")
 	h.expect(t, "web1", "POST", at+"/lease", `{"seconds":60}`, 409, "error", "conflict")
 	h.expect(t, "web2", "POST", at+"/lease", `{"seconds":60}`, 403, "error", "forbidden")
+}
+
+func TestAKeyThatTheServerMadeIsPickedUpAndNeverCached(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	id := h.joined(t, "web1", "")
+	target := h.make(t, "/api/v1/targets", `{"name":"web","type":"NGINX","agent_id":"`+id+`","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}}`)["id"].(string)
+	made := h.make(t, "/api/v1/certificates?wait=30", `{"common_name":"a.example.com","key_source":"server","target_ids":["`+target+`"]}`)
+	got := h.ask(t, "web1", "GET", "/api/v1/agents/"+id+"/certificates/"+made["id"].(string), "")
+	out := got.json(t)
+	if got.status != 200 || out["private_key_pem"] != made["private_key_pem"] || out["certificate_pem"] != made["version"].(map[string]any)["pem_chain"] || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v %s", got.status, got.header, got.text)
+	}
+	h.expect(t, "viewer", "GET", "/api/v1/audit?action=certificate.key_delivered&resource_id="+made["id"].(string), "", 200, "total", "2") // with the answer, and now
+	for _, agent := range h.ask(t, "admin", "GET", "/api/v1/agents", "").json(t)["data"].([]any) {
+		if _, shown := agent.(map[string]any)["api_key"]; shown {
+			t.Error("a list shows the key of an agent")
+		}
+	}
 }

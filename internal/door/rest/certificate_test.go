@@ -60,3 +60,26 @@ func TestACertificateLivesThroughTheClient(t *testing.T) {
 		}
 	})
 }
+
+func TestTheAnswerToAnOrderComesWithItsVersionOrWhenTheWaitIsOver(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	made := h.make(t, "/api/v1/certificates?wait=60", `{"common_name":"a.example.com","key_source":"server"}`)
+	chain, _ := made["version"].(map[string]any)["pem_chain"].(string)
+	certs, err := pki.ParseChainPEM([]byte(chain))
+	if err != nil || made["status"] != "Active" || len(certs) != 2 || certs[0].IsCA || !certs[1].IsCA {
+		t.Errorf("%v: %v", made, err)
+	}
+	shown := h.expect(t, "viewer", "GET", "/api/v1/certificates/"+made["id"].(string), "", 200, "private_key_pem", "<nil>")
+	if again, _ := shown["version"].(map[string]any); again["pem_chain"] != chain || made["private_key_pem"] == nil {
+		t.Errorf("%v", shown)
+	}
+	for _, wait := range []string{"", "?wait=0", "?wait=1"} { // for a CSR that never comes
+		late := h.make(t, "/api/v1/certificates"+wait, fill(`{"common_name":"c#.example.com"}`))
+		if _, signed := late["version"]; signed || late["status"] != "Pending" || late["job_id"] == "" {
+			t.Errorf("%s: %v", wait, late)
+		}
+	}
+	for _, wait := range []string{"61", "-1", "x"} {
+		h.expect(t, "admin", "POST", "/api/v1/certificates?wait="+wait, `{"common_name":"b.example.com"}`, 400, "error", "invalid_request")
+	}
+}

@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -142,4 +143,45 @@ func TestARepeatedRequestIsAnsweredAsTheFirst(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestARepetitionThatOvertakesTheFirstRequestIsToldToComeBack(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t, nil))
+	const path, body = "/api/v1/certificates?wait=60", `{"common_name":"slow.example.com"}`
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL+path, strings.NewReader(body))
+	check(t, err)
+	req.Header.Set("Authorization", "Bearer "+h.keys["admin"])
+	req.Header.Set("Idempotency-Key", "k")
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if res, err := h.Client().Do(req); err == nil { // it waits for a CSR that never comes
+			_ = res.Body.Close()
+		}
+	}()
+	for recorded := false; !recorded; {
+		changed := h.db.Changed()
+		if recorded = h.ask(t, "viewer", "GET", "/api/v1/certificates?common_name=slow.example.com", "").json(t)["total"] == 1.0; !recorded {
+			<-changed
+		}
+	}
+	again := h.ask(t, "admin", "POST", path, body, "Idempotency-Key", "k")
+	if again.refusal(t, 409, "conflict"); again.header.Get("Retry-After") == "" {
+		t.Errorf("%v", again.header)
+	}
+	if other := h.ask(t, "admin", "POST", "/api/v1/certificates", `{"common_name":"other.example.com"}`, "Idempotency-Key", "k2"); other.status != 201 {
+		t.Errorf("another key: %d %s", other.status, other.text)
+	}
+	leave()
+	<-left
+	for { // the server hears of it a moment later
+		late := h.ask(t, "admin", "POST", "/api/v1/certificates", body, "Idempotency-Key", "k")
+		if late.status == 201 && late.header.Get("Idempotency-Replayed") == "true" && late.json(t)["common_name"] == "slow.example.com" {
+			break
+		}
+		late.refusal(t, 409, "conflict")
+	}
+	h.expect(t, "viewer", "GET", "/api/v1/certificates?common_name=slow.example.com", "", 200, "total", "1")
 }

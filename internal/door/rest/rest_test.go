@@ -66,7 +66,7 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Fleet: fleetOf(t, db), Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
+	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Fleet: fleetOf(t, db, master), Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
 	work(t, &deps, master)
 	h.Server = httptest.NewServer(a.Identify(rest.New(deps)))
 	t.Cleanup(h.Close)
@@ -74,14 +74,14 @@ func newHouse(t *testing.T, db *store.DB) house {
 }
 
 // fleetOf is the verb of agents and targets, with an engine that does not run.
-func fleetOf(t *testing.T, db *store.DB) *fleet.Service {
+func fleetOf(t *testing.T, db *store.DB, master *keys.Master) *fleet.Service {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "test", Workers: 1, Kinds: fleet.Kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fleet.New(db, engine, keys.GenerateMaster(), []target.Plugin{nginx.Plugin()}, log)
+	return fleet.New(db, engine, master, []target.Plugin{nginx.Plugin()}, log)
 }
 
 func (h house) client(who string) *api.Client {
