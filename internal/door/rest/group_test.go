@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 
@@ -106,7 +107,7 @@ func TestEveryRoleMayDoWhatItIsFor(t *testing.T) {
 			want = leafward.RoleAgent
 		case slices.Contains(byOperators(), op.ID):
 			want = leafward.RoleOperator
-		case op.Method == "GET" && !slices.Contains(byAdministrators(), op.ID):
+		case op.Method == http.MethodGet && !slices.Contains(byAdministrators(), op.ID):
 			want = leafward.RoleViewer
 		}
 		if op.Role != want {
