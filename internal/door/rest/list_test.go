@@ -27,7 +27,7 @@ func (d document) lists() (ops []api.Info) {
 
 // takes tells whether an operation has a query parameter.
 func (d document) takes(op api.Info, name string) bool {
-	return slices.ContainsFunc(d.operations[op.ID].Parameters, func(p struct{ Name, In string }) bool { return p.Name == name && p.In == "query" })
+	return slices.ContainsFunc(d.operations[op.ID].Parameters, func(p parameter) bool { return p.Name == name && p.In == "query" })
 }
 
 // of is the path of a list; one that is below a certificate gets one.
