@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -15,13 +14,8 @@ import (
 	"time"
 )
 
-// The long form is `make drill-crash`.
-var (
-	crashIssues  = flag.Int("crash.issues", 240, "certificates that the clients of the crash test issue")
-	crashKills   = flag.Int("crash.kills", 6, "how often the server is killed meanwhile")
-	crashClients = flag.Int("crash.clients", 8, "how many clients work at once")
-	crashSeed    = flag.Uint64("crash.seed", 0, "seed of the crash test; 0: a new one")
-)
+// crashClients is how many clients work at once while the server is killed.
+const crashClients = 8
 
 // maxRestart is how long a server may take to be ready again.
 const maxRestart = 2 * time.Second
@@ -30,38 +24,34 @@ const maxRestart = 2 * time.Second
 // clients' own list of what was acknowledged to them.
 func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 	eachAlone(t, func(t *testing.T, dsn string) {
-		seed := *crashSeed
-		if seed == 0 {
-			seed = rand.Uint64()
-		}
-		t.Logf("seed: -crash.seed=%d", seed)
-		d := &drill{server: serve(t, dsn), seed: seed, target: int64(*crashIssues), shared: dsn != "", up: make(chan struct{})}
+		d := &crashes{drill: newDrill(t, "R1"), server: serve(t, dsn), kills: sized(6, 40), target: int64(sized(240, 10_000)), shared: dsn != "", up: make(chan struct{})}
 		close(d.up)
 		var working sync.WaitGroup
-		for i := range *crashClients {
-			c := &crasher{drill: d, t: t, name: fmt.Sprintf("c%d", i), random: rand.New(rand.NewPCG(seed, uint64(i)))}
+		for i := range crashClients {
+			c := &crasher{crashes: d, t: t, name: fmt.Sprintf("c%d", i), random: d.random(i)}
 			d.clients = append(d.clients, c)
 			working.Go(c.work)
 		}
-		worst := d.killAgainAndAgain(t, *crashKills)
+		worst := d.killAgainAndAgain(t)
 		working.Wait()
 		if t.Failed() {
 			return
 		}
 		v := newVerdict(t, d)
 		v.run(t)
-		t.Logf("%d certificates and %d revocations acknowledged, %d requests sent again, %d kills; ready again after %s at most",
-			len(v.issued), len(v.revoked), d.again.Load(), *crashKills, worst.Round(time.Millisecond))
+		d.measured("%d certificates and %d revocations acknowledged, %d requests sent again, %d kills, ready again after %s at most",
+			len(v.issued), len(v.revoked), d.again.Load(), d.kills, worst.Round(time.Millisecond))
 		if worst > maxRestart {
 			t.Errorf("the server was ready again after %s; the limit is %s", worst, maxRestart)
 		}
 	})
 }
 
-// drill is one run of the crash test.
-type drill struct {
+// crashes is one run of the crash test.
+type crashes struct {
+	*drill
 	server  *server
-	seed    uint64
+	kills   int
 	target  int64 // certificates in all
 	shared  bool  // the database could have other servers
 	clients []*crasher
@@ -76,11 +66,11 @@ type drill struct {
 
 // killAgainAndAgain ends the server at random moments while the clients work, and returns the longest time that it took
 // to be ready again.
-func (d *drill) killAgainAndAgain(t *testing.T, kills int) (worst time.Duration) {
-	random := rand.New(rand.NewPCG(d.seed, 1<<32))
-	for k := range kills {
+func (d *crashes) killAgainAndAgain(t *testing.T) (worst time.Duration) {
+	random := d.random(1 << 32)
+	for k := range d.kills {
 		// Spread over the work, in acknowledgements, and then anywhere within one of them.
-		mark := d.target * int64(k+1) / int64(kills+1)
+		mark := d.target * int64(k+1) / int64(d.kills+1)
 		if !d.reached(t, mark) {
 			return worst
 		}
@@ -101,7 +91,7 @@ func (d *drill) killAgainAndAgain(t *testing.T, kills int) (worst time.Duration)
 }
 
 // reached waits until the clients have begun so many certificates; false when they have failed.
-func (d *drill) reached(t *testing.T, mark int64) bool {
+func (d *crashes) reached(t *testing.T, mark int64) bool {
 	look, deadline := time.NewTicker(time.Millisecond), time.After(10*time.Minute)
 	defer look.Stop()
 	for d.begun.Load() < mark {
@@ -118,7 +108,7 @@ func (d *drill) reached(t *testing.T, mark int64) bool {
 }
 
 // alive is closed while the server is up.
-func (d *drill) alive() <-chan struct{} {
+func (d *crashes) alive() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.up
@@ -132,7 +122,7 @@ type certificate struct {
 
 // crasher is one client: it issues and revokes, sends again what was not answered, and writes down what was acknowledged.
 type crasher struct {
-	*drill
+	*crashes
 	t      *testing.T
 	name   string
 	random *rand.Rand

@@ -75,7 +75,7 @@ func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 	for _, path := range []string{"/api/v1/certificates/" + id, "/api/v1/certificates", "/api/v1/audit", "/health"} {
 		s.admin.get(t, path)
 	}
-	v := newVerdict(t, &drill{server: s})
+	v := newVerdict(t, &crashes{server: s})
 	if got, err := v.ask(t, &certificate{serial: serial}); err != nil || got.String() != "good" {
 		t.Errorf("OCSP says %v %v", got, err)
 	}

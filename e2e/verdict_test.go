@@ -23,15 +23,15 @@ import (
 
 // verdict compares what the clients were told with what the server, its CRL, its OCSP and its audit log say afterwards.
 type verdict struct {
-	*drill
+	*crashes
 	issued  map[string]*certificate // by id
 	revoked map[string]*certificate // by serial
 	issuing *x509.Certificate
 }
 
-func newVerdict(t *testing.T, d *drill) *verdict {
+func newVerdict(t *testing.T, d *crashes) *verdict {
 	t.Helper()
-	v := &verdict{drill: d, issued: map[string]*certificate{}, revoked: map[string]*certificate{}}
+	v := &verdict{crashes: d, issued: map[string]*certificate{}, revoked: map[string]*certificate{}}
 	for _, client := range d.clients {
 		for _, c := range client.list {
 			if v.issued[c.id] != nil {
@@ -188,7 +188,7 @@ func (v *verdict) others(t *testing.T, listed map[string]int) {
 			t.Errorf("the CRL lists %s, which nobody revoked", c.name)
 		}
 	}
-	if besides, most := len(listed)-len(v.revoked), *crashKills*len(v.clients); besides > most {
+	if besides, most := len(listed)-len(v.revoked), v.kills*len(v.clients); besides > most {
 		t.Errorf("the CRL lists %d serials that nobody revoked; kills can have left %d at most", besides, most)
 	}
 }
