@@ -3,16 +3,10 @@
 package e2e_test
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/leafward/leafward/internal/pgtest"
 )
 
 // Two servers share a database, and one is killed between the work and the record of it: the other goes on, and each
@@ -20,19 +14,8 @@ import (
 func TestARenewalHappensOnceWhenOneOfTwoServersIsKilled(t *testing.T) {
 	t.Parallel()
 	const many = 40
-	dsn, master := pgtest.DSN(t), filepath.Join(t.TempDir(), "master.key")
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // it never fails
-	if err := os.WriteFile(master, []byte(hex.EncodeToString(secret)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	past := "--clock=" + ago(65*day)
-	doomed, heir := newServer(t, dsn, "--master-key-file", master), newServer(t, dsn, "--master-key-file", master)
-	doomed.start(t, past)
-	doomed.open(t)
-	heir.start(t, past)
-	heir.admin = newClient(t, heir.url, doomed.admin.key, heir.root(t))
-	heir.ledger = follow(t, filepath.Join(heir.dir, "ledger"))
+	two := replicas(t, 2, "--clock="+ago(65*day))
+	doomed, heir := two[0], two[1]
 
 	var making sync.WaitGroup
 	ids := make([]string, many)
