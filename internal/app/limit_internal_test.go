@@ -2,10 +2,39 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/leafward/leafward/internal/auth"
+	"github.com/leafward/leafward/internal/door/rest"
+	"github.com/leafward/leafward/internal/store/storetest"
 )
+
+func TestWhoseKeyCannotBeCheckedIsNotTakenForAStranger(t *testing.T) {
+	db := storetest.SQLite(t, nil)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	handler := auth.New(db, slog.New(slog.DiscardHandler)).Identify(newLimits().anonymous(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rest.WriteError(w, r, auth.Refusal(r.Context()))
+	})))
+	for key, want := range map[string]int{"Bearer lwk_any": http.StatusServiceUnavailable, "": http.StatusTooManyRequests} {
+		last := 0
+		for range 2 * anonymousBurst {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/teams", nil)
+			r.Header.Set("Authorization", key)
+			handler.ServeHTTP(w, r)
+			last = w.Code
+		}
+		if last != want {
+			t.Errorf("with the key %q the last of many answers is %d, not %d", key, last, want)
+		}
+	}
+}
 
 func TestAnAddressGetsItsRateAndNoMore(t *testing.T) {
 	a, now := newAddresses(2, 4, 100), time.Now()
