@@ -152,10 +152,23 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		elif [ "$${CI:-}" = true ]; then echo "gcc is missing: the race detector needs it"; exit 1; \
 		else echo "skipped: the race detector needs gcc"; fi
 
-# The long forms of the drills of `make e2e`, each with its figures.
-.PHONY: drill-crash
-drill-crash: build build-testhooks $(TOOLS)/cluster ## Kill the server 40 times during 10,000 issuances
-	@$(CLUSTER) $(GO) test -count=1 -v -timeout 2h -run TestNothingAcknowledgedIsLostWhenTheServerIsKilled ./e2e -crash.issues 10000 -crash.kills 40
+# The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
+DRILLS := crash restart stop fresh
+drill_crash := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
+drill_restart := TestPostgreSQLIsRestartedUnderLoad
+drill_stop  := TestAServerThatStopsFailsNoRequestUnderWay
+drill_fresh := TestARevocationIsSeenOnEveryServer
+DRILL       := $(CLUSTER) $(GO) test -count=1 -timeout 2h ./e2e -drill.long
+
+.PHONY: $(addprefix drill-,$(DRILLS))
+$(addprefix drill-,$(DRILLS)): drill-%: build build-testhooks $(TOOLS)/cluster
+	@$(DRILL) -v -run '^$(drill_$*)$$'
+
+.PHONY: drills
+drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long form (one: make drill-NAME) and print the scoreboard
+	@board=$$(mktemp); trap 'rm -f $$board' EXIT; failed=0; \
+		for name in $(foreach d,$(DRILLS),$(drill_$(d))); do $(DRILL) -run "^$$name$$" -drill.board $$board || failed=1; done; \
+		sort -V $$board; exit $$failed
 
 .PHONY: e2e
 e2e: build build-testhooks $(TOOLS)/gotestsum $(TOOLS)/cluster ## Scripts against the real binary, nginx and PostgreSQL

@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +70,23 @@ func TestAStoppedClusterLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Dir(folder)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%s is left: %v", folder, err)
+	}
+}
+
+func TestAClusterIsRestartedWithWhatItHad(t *testing.T) {
+	server := pgtest.Cluster(t, pgtest.Durable)
+	for i, how := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		run(t, open(t, server.URL()), fmt.Sprintf("CREATE TABLE kept%d (n int)", i))
+		before := query[string](t, open(t, server.URL()), "SELECT pg_postmaster_start_time()::text")
+		if err := server.Restart(how); err != nil {
+			t.Fatal(err)
+		}
+		if after := query[string](t, open(t, server.URL()), "SELECT pg_postmaster_start_time()::text"); after == before {
+			t.Errorf("%v restarts nothing", how)
+		}
+	}
+	if n := query[int](t, open(t, server.URL()), "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'kept%'"); n != 2 {
+		t.Errorf("%d of 2 tables are there", n)
 	}
 }
 

@@ -37,7 +37,9 @@ const (
 // Server is a running cluster.
 type Server struct {
 	url   string
+	dir   string
 	alive io.Closer     // the supervisor stops the cluster when this end of the pipe closes, also by our death
+	up    chan struct{} // one is put in when it takes connections, and lies there until it is taken
 	done  chan struct{} // closed when the supervisor is gone
 	log   *tail
 }
@@ -76,6 +78,33 @@ func (s *Server) Stop() error {
 	}
 }
 
+// Restart ends PostgreSQL and has it started again: with SIGINT it ends every session in an orderly way, with SIGQUIT it goes
+// down as in a crash. It returns when connections are taken again.
+func (s *Server) Restart(how syscall.Signal) error {
+	text, err := os.ReadFile(filepath.Join(s.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "again"), nil, 0o644); err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, how); err != nil {
+		return err
+	}
+	select {
+	case <-s.up:
+		return nil
+	case <-s.done:
+	case <-time.After(30 * time.Second):
+	}
+	return fmt.Errorf("PostgreSQL does not come back: %s", s.log)
+}
+
 func start(ctx context.Context, durability Durability) (_ *Server, err error) {
 	bin, err := binaries()
 	if err != nil {
@@ -100,6 +129,8 @@ func start(ctx context.Context, durability Durability) (_ *Server, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: owner}
 	s := &Server{
 		url:  (&url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Host: "127.0.0.1:" + port, Path: "/postgres", RawQuery: "sslmode=disable"}).String(),
+		dir:  dir,
+		up:   make(chan struct{}, 1),
 		done: make(chan struct{}),
 		log:  &tail{},
 	}
@@ -123,15 +154,16 @@ func (s *Server) run(ctx context.Context, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("PostgreSQL: %w", err)
 	}
-	ready := make(chan struct{})
 	go func() {
 		defer close(s.done)
-		lines, waiting := bufio.NewScanner(out), true
+		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			s.log.add(lines.Text())
-			if waiting && strings.Contains(lines.Text(), "database system is ready to accept connections") {
-				close(ready)
-				waiting = false
+			if strings.Contains(lines.Text(), "database system is ready to accept connections") {
+				select {
+				case s.up <- struct{}{}:
+				default:
+				}
 			}
 		}
 		if err := cmd.Wait(); err != nil {
@@ -139,7 +171,7 @@ func (s *Server) run(ctx context.Context, cmd *exec.Cmd) error {
 		}
 	}()
 	select {
-	case <-ready:
+	case <-s.up:
 		return nil
 	case <-s.done:
 		if strings.Contains(s.log.String(), "Address already in use") {
