@@ -24,7 +24,7 @@ const maxRestart = 2 * time.Second
 // clients' own list of what was acknowledged to them.
 func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 	eachAlone(t, func(t *testing.T, dsn string) {
-		d := &crashes{drill: newDrill(t, "R1"), server: serve(t, dsn), kills: sized(6, 40), target: int64(sized(240, 10_000)), shared: dsn != "", up: make(chan struct{})}
+		d := &crashes{drill: newDrill(t, "R1", engineOf(dsn)), server: serve(t, dsn), kills: sized(6, 40), target: int64(sized(240, 10_000)), shared: dsn != "", up: make(chan struct{})}
 		close(d.up)
 		var working sync.WaitGroup
 		for i := range crashClients {

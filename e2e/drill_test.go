@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -37,14 +36,14 @@ type drill struct {
 	figures []string
 }
 
-// newDrill begins a drill of the scoreboard; the test's own name says on what.
-func newDrill(t *testing.T, id string) *drill {
+// newDrill begins a drill of the scoreboard on an engine.
+func newDrill(t *testing.T, id, on string) *drill {
 	t.Helper()
 	d := &drill{T: t, seed: *seeded}
 	if d.seed == 0 {
 		d.seed = rand.Uint64()
 	}
-	t.Cleanup(func() { d.conclude(id, path.Base(t.Name())) })
+	t.Cleanup(func() { d.conclude(id, on) })
 	return d
 }
 

@@ -26,8 +26,8 @@ const (
 // A revocation is seen in OCSP and on the CRL of every server soon, however often the answers were asked for before, and is
 // not taken back.
 func TestARevocationIsSeenOnEveryServer(t *testing.T) {
-	t.Run("sqlite", func(t *testing.T) { fresh(t, []*server{serve(t, "")}) })
-	t.Run("postgres", func(t *testing.T) { fresh(t, replicas(t, 3)) })
+	t.Run("sqlite", func(t *testing.T) { fresh(t, newDrill(t, "R39", "sqlite"), []*server{serve(t, "")}) })
+	t.Run("postgres", func(t *testing.T) { fresh(t, newDrill(t, "R39", "postgres"), replicas(t, 3)) })
 }
 
 // replicas are servers on one PostgreSQL database; the first made it.
@@ -61,8 +61,7 @@ type revoked struct {
 	seen map[string]time.Time // by server and means
 }
 
-func fresh(t *testing.T, servers []*server) {
-	d := newDrill(t, "R39")
+func fresh(t *testing.T, d *drill, servers []*server) {
 	first := servers[0]
 	var all []*revoked
 	for n := range sized(40, 500) {

@@ -19,7 +19,7 @@ const maxWindow = 5 * time.Second
 // and what was acknowledged is there once.
 func TestPostgreSQLIsRestartedUnderLoad(t *testing.T) {
 	cluster := pgtest.Cluster(t, pgtest.Durable)
-	d := &crashes{drill: newDrill(t, "R6"), server: serve(t, cluster.Database(t)), target: int64(sized(160, 4000)), up: make(chan struct{})}
+	d := &crashes{drill: newDrill(t, "R6", "postgres"), server: serve(t, cluster.Database(t)), target: int64(sized(160, 4000)), up: make(chan struct{})}
 	close(d.up) // the server is never away
 	var working sync.WaitGroup
 	for i := range crashClients {

@@ -35,6 +35,14 @@ func eachAlone(t *testing.T, test func(t *testing.T, dsn string)) {
 	eachEngine(t, func(t *testing.T, database func(testing.TB) string) { test(t, database(t)) })
 }
 
+// engineOf names the engine of a database.
+func engineOf(dsn string) string {
+	if dsn == "" {
+		return "sqlite"
+	}
+	return "postgres"
+}
+
 // server is a server under test; it can be ended and started again, on the same data and addresses.
 type server struct {
 	dir    string   // its data directory

@@ -20,7 +20,7 @@ const maxStop = 10 * time.Second
 // A server that is told to stop answers everything that it has begun to read, and what it acknowledged is on record.
 func TestAServerThatStopsFailsNoRequestUnderWay(t *testing.T) {
 	eachAlone(t, func(t *testing.T, dsn string) {
-		d := &stops{drill: newDrill(t, "R42"), server: serve(t, dsn)}
+		d := &stops{drill: newDrill(t, "R42", engineOf(dsn)), server: serve(t, dsn)}
 		rounds, worst := sized(3, 20), time.Duration(0)
 		for round := range rounds {
 			worst = max(worst, d.round(t, round))
