@@ -134,7 +134,7 @@ func keyContext(id string) keys.Context {
 // Certificate is the current certificate, in DER, of the authority of an authority or issuer id. While the database cannot
 // be read, the one that was asked for last is given.
 func (c *CA) Certificate(ctx context.Context, id string) ([]byte, error) {
-	return c.kept(ctx, id, func(ctx context.Context) (string, error) { return id, nil })
+	return c.kept(ctx, id, func(context.Context) (string, error) { return id, nil })
 }
 
 // Root is the certificate, in DER, of the root that was made at the first start: what agents and people trust. While the
