@@ -102,6 +102,32 @@ func TestCommentsStandOnTheirOwn(t *testing.T) {
 	})
 }
 
+// A fuzz target without seeds begins at nothing, and one that no page names stands for no promise.
+func TestEveryFuzzTargetHasSeedsAndShowsAPromise(t *testing.T) {
+	page := string(read(t, coverage))
+	eachTree(t, func(fset *token.FileSet, tree *ast.File) {
+		for _, d := range tree.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			seeds := 0
+			ast.Inspect(f, func(n ast.Node) bool {
+				if isSelector(n, "f", "Add") {
+					seeds++
+				}
+				return true
+			})
+			if seeds == 0 {
+				t.Errorf("%s: %s has no seeds", fset.Position(f.Pos()), f.Name.Name)
+			}
+			if !strings.Contains(page, "`"+f.Name.Name+"`") {
+				t.Errorf("%s: %s does not name %s", fset.Position(f.Pos()), coverage, f.Name.Name)
+			}
+		}
+	})
+}
+
 func TestTheReadmeHasTheTwoCommands(t *testing.T) {
 	readme := string(read(t, "README.md"))
 	for _, command := range []string{"make run", "make test"} {

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
@@ -82,13 +83,7 @@ func TestEveryFamilyOfMetricsTellsItsFigure(t *testing.T) {
 		const issued, revoked = `leafward_events_total{action="certificate.issued"}`, `leafward_events_total{action="certificate.revoked"}`
 		until(t, "the server's own certificate is counted", func() bool { return s.figures(t)[issued] == 1 })
 		post := func(path, body string, want int) answer {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.API+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			request.Header.Set("Authorization", "Bearer "+key)
-			request.Header.Set("Content-Type", "application/json")
-			got := send(t, s.https(t), request)
+			got := do(t, s.https(t), http.MethodPost, "https://"+s.API+path, key, body)
 			if got.status != want {
 				t.Fatalf("%s: %+v", path, got)
 			}
@@ -133,5 +128,67 @@ func TestAServerThatLostItsDatabaseIsAliveAndNotReady(t *testing.T) {
 	}
 	if got := get(t, s.owner(t), "http://local/health"); got.status != 200 {
 		t.Errorf("health: %+v", got)
+	}
+}
+
+func TestTheSeedsAreMadeOnce(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		want := map[string][]string{
+			"/api/v1/teams/t-default":             {`"name":"default"`},
+			"/api/v1/owners/o-default":            {`"team_id":"t-default"`},
+			"/api/v1/issuers/iss-local":           {`"type":"GenericCA"`, `"enabled":true`},
+			"/api/v1/renewal-policies/rp-default": {`"renewal_window_days":30`, `"auto_renew":true`, `"max_retries":3`, `"retry_interval_seconds":3600`, `"alert_thresholds_days":[30,14,7,0]`},
+			"/api/v1/agents/server-scanner":       {`"id":"server-scanner"`},
+			"/api/v1/profiles/prof-server": {
+				`"max_ttl_seconds":7776000`, `"default_ttl_seconds":7776000`, `"allowed_ekus":["serverAuth"]`, `"enabled":true`,
+				`{"algorithm":"ECDSA","min_size":256}`, `{"algorithm":"RSA","min_size":2048}`, `{"algorithm":"Ed25519"`,
+			},
+		}
+		for path, words := range want {
+			got := get(t, s.owner(t), "http://local"+path)
+			for _, word := range words {
+				if got.status != 200 || !strings.Contains(got.body, word) {
+					t.Errorf("%s: %s is not in %d %s", path, word, got.status, got.body)
+				}
+			}
+		}
+		key := s.key(t, "admin", "admin", "")
+		if got := do(t, s.https(t), http.MethodPut, "https://"+s.API+"/api/v1/renewal-policies/rp-default", key, `{"max_retries":5}`); got.status != 200 {
+			t.Fatalf("%+v", got)
+		}
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		s = start(t, settings)
+		if got := get(t, s.owner(t), "http://local/api/v1/renewal-policies"); !strings.Contains(got.body, `"max_retries":5`) || got.json("total") != 1.0 {
+			t.Errorf("the second start made the seeds again: %s", got.body)
+		}
+	})
+}
+
+func TestWithJSONTheServerLogsInsteadOfSpeakingToAPerson(t *testing.T) {
+	settings := fresh(t)
+	settings.JSON = true
+	s := start(t, settings)
+	until(t, "it says that it is ready", func() bool { return strings.Contains(s.log.String(), `"msg":"ready"`) })
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if words := s.out.String(); words != "" {
+		t.Errorf("it speaks:\n%s", words)
+	}
+	for line := range strings.Lines(s.log.String()) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%q is no JSON: %v", line, err)
+		}
+		if entry["msg"] == "ready" {
+			for _, name := range []string{"data", "authority", "root_sha256", "url", "public"} {
+				if entry[name] == "" || entry[name] == nil {
+					t.Errorf("%s is not told in %s", name, line)
+				}
+			}
+		}
 	}
 }

@@ -35,6 +35,9 @@ func TestTheFirstStartMakesARootAndAnIssuingAuthority(t *testing.T) {
 		if years := root.NotAfter.Year() - root.NotBefore.Year(); years < 19 || years > 20 {
 			t.Errorf("the root is valid for %d years", years)
 		}
+		if years := issuing.NotAfter.Sub(issuing.NotBefore).Hours() / 24 / 365; years < 4.9 || years > 5.1 {
+			t.Errorf("the issuing authority is valid for %.1f years", years)
+		}
 		if len(issuing.CRLDistributionPoints) != 1 || len(issuing.IssuingCertificateURL) != 1 || len(root.CRLDistributionPoints) != 0 {
 			t.Errorf("addresses %q, %q, %q", issuing.CRLDistributionPoints, issuing.IssuingCertificateURL, root.CRLDistributionPoints)
 		}

@@ -24,6 +24,14 @@ func TestTheFirstHostnameOpensAllAddressesUnlessToldOtherwise(t *testing.T) {
 	if err != nil || got.Listen != ":8443" || got.PublicListen != "127.0.0.1:80" || !slices.Equal(got.Hostnames, []string{"pki.example.com", "192.0.2.7"}) {
 		t.Fatalf("%+v %v", got, err)
 	}
+	both, err := config.Load(config.Flags{Hostname: []string{"pki.example.com"}}, nil)
+	if err != nil || both.Listen != ":8443" || both.PublicListen != ":8480" {
+		t.Fatalf("%+v %v", both, err)
+	}
+	told, err := config.Load(config.Flags{Hostname: []string{"pki.example.com"}, Listen: "127.0.0.1:443"}, nil)
+	if err != nil || told.Listen != "127.0.0.1:443" || told.PublicListen != ":8480" {
+		t.Fatalf("%+v %v", told, err)
+	}
 }
 
 func TestFlagsGoBeforeVariablesBeforeTheFile(t *testing.T) {
@@ -74,6 +82,23 @@ func TestAddressesThatCannotBeListenedOnAreRefused(t *testing.T) {
 	}
 	if _, err := config.Load(config.Flags{Listen: ":80", PublicListen: ":80"}, nil); err == nil {
 		t.Error("both listeners may have one address")
+	}
+}
+
+func TestSettingsHaveBounds(t *testing.T) {
+	long, many := strings.Repeat("x", 5000), make([]string, 101)
+	for i := range many {
+		many[i] = fmt.Sprintf("h%d.example", i)
+	}
+	for name, flags := range map[string]config.Flags{
+		"a long directory": {DataDir: "/tmp/" + long}, "a long address": {Listen: long + ":1"}, "a long URL": {PublicURL: "http://" + long},
+		"a long name": {Hostname: []string{long}}, "a long database": {Database: "postgres://h/" + long}, "many names": {Hostname: many},
+		"many networks": {ProbeAllow: slices.Repeat([]string{"10.0.0.0/8"}, 101)}, "a control character": {PublicURL: "http://a\x07b"},
+		"a large file": {Config: write(t, strings.Repeat("# x\n", 1<<19))}, "a large key": {MasterKeyFile: write(t, long)},
+	} {
+		if _, err := config.Load(flags, nil); err == nil {
+			t.Errorf("%s is taken", name)
+		}
 	}
 }
 

@@ -217,3 +217,14 @@ func TestChangesThatWaitTogetherShareOneCommit(t *testing.T) {
 		}
 	})
 }
+
+func TestAFullDiskOfPostgreSQLIsToldAsThat(t *testing.T) {
+	db := storetest.Postgres(t, nil)
+	err := db.Write(storetest.Admin(t.Context()), func(tx *store.Tx) error {
+		tx.Exec("DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$")
+		return nil
+	})
+	if leafward.KindOf(err) != leafward.StorageFull {
+		t.Errorf("got %v", err)
+	}
+}

@@ -179,6 +179,8 @@ func TestWrongRequestsAreToldWhatIsWrong(t *testing.T) {
 		"POST with serial":    {"POST", door + "/12", kind, nil, 405, "method_not_allowed"},
 		"PUT":                 {"PUT", door + "/12", "", nil, 405, "method_not_allowed"},
 		"serial zero":         {"GET", door + "/00", "", nil, 400, "invalid_request"},
+		"serial of 21 octets": {"GET", door + "/1" + strings.Repeat("00", 20), "", nil, 400, "invalid_request"},
+		"serial too long":     {"GET", door + "/" + strings.Repeat("0", 200), "", nil, 400, "invalid_request"},
 		"odd format":          {"GET", "/.well-known/pki/ca/root?format=jks", "", nil, 400, "invalid_request"},
 		"unknown authority":   {"GET", "/.well-known/pki/ca/ca-none", "", nil, 404, "not_found"},
 	} {
@@ -187,9 +189,15 @@ func TestWrongRequestsAreToldWhatIsWrong(t *testing.T) {
 			headers = append(headers, "Content-Type", c.kind)
 		}
 		a := w.do(t, c.method, c.path, c.body, headers...)
-		var told struct{ Error, Message string }
+		var told struct {
+			Error, Message string
+			Fields         []leafward.Field
+		}
 		if err := json.Unmarshal(a.body, &told); err != nil || a.StatusCode != c.status || told.Error != c.word || told.Message == "" {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
+		}
+		if strings.HasPrefix(name, "serial ") && (len(told.Fields) != 1 || told.Fields[0].Field != "serial" || told.Fields[0].Fix == "") {
+			t.Errorf("%s: the serial is not named in %s", name, a.body)
 		}
 	}
 	for name, body := range map[string][]byte{"nothing": {}, "garbage": []byte("hello"), "trailing": append(w.ask(t, nil), 0)} {
