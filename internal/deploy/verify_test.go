@@ -60,6 +60,10 @@ func TestAFailedLookIsKeptAndTheServerDecidesForAnotherMake(t *testing.T) {
 	if got, err := h.Verification(h.ctx, d); err != nil || got.Verified || got.Actual != "" || !strings.Contains(got.Error, "connection refused") {
 		t.Errorf("%+v %v", got, err)
 	}
+	long, err := a.Verify(a.as(), d, deploy.Said{Target: a.target, Expected: v.SHA256, Error: strings.Repeat("\x00long", 10000)})
+	if err != nil || len(long.Error) > 2000 || strings.ContainsRune(long.Error, 0) || !strings.Contains(long.Error, "long") {
+		t.Errorf("%d bytes are kept of a long word: %.80q %v", len(long.Error), long.Error, err)
+	}
 	p := a.proof(t, v.ID)
 	if p.Agent != "" || !p.RunAt.After(p.UpdatedAt) {
 		t.Errorf("the server's turn comes after five minutes: %+v", p)
