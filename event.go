@@ -40,7 +40,11 @@ const (
 
 	AuthorityCreated  Action = "authority.created"
 	AuthorityReissued Action = "authority.reissued"
-	CRLPublished      Action = "crl.published"
+	// AuthoritySucceeded says that another authority signs in its place, AuthorityRetiredEvent that it has nothing left to
+	// answer for.
+	AuthoritySucceeded    Action = "authority.succeeded"
+	AuthorityRetiredEvent Action = "authority.retired"
+	CRLPublished          Action = "crl.published"
 
 	KeyCreated Action = "key.created"
 	KeyRevoked Action = "key.revoked"

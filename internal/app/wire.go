@@ -65,6 +65,7 @@ func (a *App) schedules() []job.Schedule {
 	}
 	return []job.Schedule{
 		{Name: "serials", Every: time.Minute, Run: abandoned},
+		{Name: "successors", Every: time.Hour, Run: a.authorities.Succeed},
 		{Name: "responders", Every: time.Minute, Run: a.authorities.PrepareResponders},
 		{Name: "checkpoints", Every: 10 * time.Second, Run: a.checkpoint},
 	}

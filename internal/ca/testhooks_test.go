@@ -249,3 +249,74 @@ func TestDatesAreRightAtOddMoments(t *testing.T) {
 		})
 	}
 }
+
+// authority is the row of an authority.
+func (w *world) authority(t *testing.T, id string) (a leafward.Authority) {
+	t.Helper()
+	check(t, w.config.DB.View(w.ctx, func(v *store.View) (err error) { a, err = v.Authority(id); return err }))
+	return a
+}
+
+// upTo verifies a certificate at a moment up to the root, with its chain.
+func (w *world) upTo(t *testing.T, issued ca.Issued, at time.Time) {
+	t.Helper()
+	der, err := w.Root(w.ctx)
+	check(t, err)
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(parse(t, der))
+	for _, above := range issued.Chain {
+		between.AddCert(parse(t, above))
+	}
+	_, err = parse(t, issued.Certificate).Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at})
+	check(t, err)
+}
+
+func TestAnAuthorityNearItsEndIsSucceededAndAnswersToTheLast(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		const day = 24 * time.Hour
+		first := w.issue(t, order(t, "r-first"))
+		old := w.authority(t, first.Authority)
+		succeed := func(after time.Duration) {
+			t.Helper()
+			clock.Advance(after)
+			check(t, w.Succeed(w.ctx))
+		}
+		succeed(old.NotAfter.Sub(clock.Now()) - 181*day)
+		if now := w.authority(t, old.ID); now.State != leafward.AuthorityActive {
+			t.Fatalf("with twice the longest lifetime left it is %s", now.State)
+		}
+		last := w.issue(t, order(t, "r-last"))
+		succeed(2 * day)
+		succeed(0)
+		heir := w.authority(t, w.authority(t, old.ID).Successor)
+		if before := w.authority(t, old.ID); before.State != leafward.AuthorityRetiring || heir.State != leafward.AuthorityActive || heir.Successor != "" || heir.Name != old.Name+" 2" {
+			t.Fatalf("the old one is %s, its successor %q is %s", before.State, heir.Name, heir.State)
+		}
+		next := w.issue(t, order(t, "r-next"))
+		if next.Authority != heir.ID || next.NotAfter.After(heir.NotAfter) || last.NotAfter.After(old.NotAfter) {
+			t.Errorf("%s signs, which ends on %v", next.Authority, heir.NotAfter)
+		}
+		for _, issued := range []ca.Issued{last, next} {
+			w.upTo(t, issued, clock.Now())
+			if w.status(t, issued.Authority, issued.Serial).Status != ocsp.Good {
+				t.Error("OCSP does not answer for both")
+			}
+		}
+		_, err := w.revoke(last, leafward.Superseded)
+		check(t, err)
+		if w.status(t, last.Authority, last.Serial).Status != ocsp.Revoked {
+			t.Error("the old authority does not tell what is revoked")
+		}
+		w.publish(t, old.ID, holds(last.Serial))
+		if list := w.list(t, heir.ID); len(list.RevokedCertificateEntries) != 0 {
+			t.Error("the successor's CRL tells of what the old authority signed")
+		}
+		succeed(91 * day) // the last serial is over, and one more CRL has told of it
+		if now := w.authority(t, old.ID); now.State != leafward.AuthorityRetired {
+			t.Errorf("in the end it is %s", now.State)
+		}
+		if now := w.authority(t, heir.ID); now.State != leafward.AuthorityActive {
+			t.Errorf("its successor is %s", now.State)
+		}
+	})
+}

@@ -1,6 +1,17 @@
 package store
 
-import "github.com/leafward/leafward"
+import (
+	"time"
+
+	"github.com/leafward/leafward"
+)
+
+// LongestLife is the longest lifetime that a profile allows which a team may use; "" is every team.
+func (v *View) LongestLife(team string) (time.Duration, error) {
+	var seconds int64
+	_, err := v.one("SELECT coalesce(max(max_ttl), 0) FROM profiles WHERE enabled AND (team = '' OR team = $1 OR $1 = '')", []any{team}, &seconds)
+	return time.Duration(seconds) * time.Second, err
+}
 
 // Profiles is how profiles are kept.
 func Profiles() Resource[leafward.Profile, *leafward.Profile] {

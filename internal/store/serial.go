@@ -27,6 +27,12 @@ func (v *View) LiveSerials(authority string) (n int, err error) {
 	return n, err
 }
 
+// EndsAfter tells whether anything that an authority must answer for, revoked or not, ends after the moment.
+func (v *View) EndsAfter(authority string, moment time.Time) (bool, error) {
+	var one int
+	return v.one("SELECT 1 FROM serials WHERE authority = $1 AND not_after > $2 AND subject <> $1 AND no_revocation = FALSE LIMIT 1", []any{authority, micros(moment)}, &one)
+}
+
 // ReservedBefore reads up to limit serials that were reserved before the moment and are so still, the oldest first.
 func (v *View) ReservedBefore(moment time.Time, limit int) ([]leafward.Serial, error) {
 	return selectAll(v, serials(), "WHERE state = 'reserved' AND created_at < $1 ORDER BY created_at LIMIT $2", micros(moment), limit)
