@@ -222,7 +222,7 @@ func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
 	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 	insertRow(tx, t, row)
 	tx.touch(m.ID)
-	index(tx, t.noun, m.ID, row, &readRow{}, 0)
+	index(tx, t.noun, m.ID, row, nil)
 	tx.Fail(remember(&tx.View, t, row))
 }
 
@@ -241,6 +241,11 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		return
 	}
 	before := tx.rowsRead[t.name+"/"+m.ID]
+	if _, found := any(row).(findable); found && !before.at(read) {
+		_, _, err := selectOne(&tx.View, t, "WHERE id = $1", m.ID) // for the words that it is found by
+		tx.Fail(err)
+		before = tx.rowsRead[t.name+"/"+m.ID]
+	}
 	args := []any{m.ID, read}
 	var sets []string
 	for i, c := range t.columns {
@@ -256,7 +261,9 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		tx.err = errStale
 	}
 	tx.touch(m.ID)
-	index(tx, t.noun, m.ID, row, before, read)
+	if before.at(read) {
+		index(tx, t.noun, m.ID, row, before.words)
+	}
 	keep(tx, t, m, row, values)
 }
 
@@ -266,7 +273,9 @@ func remove[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	if n := tx.Exec("DELETE FROM "+t.name+" WHERE id = $1 AND revision = $2", m.ID, m.Revision); n == 0 && tx.err == nil {
 		tx.err = errStale
 	}
-	tx.Exec("DELETE FROM terms WHERE noun = $1 AND id = $2", t.noun, m.ID)
+	if read := tx.rowsRead[t.name+"/"+m.ID]; read.at(m.Revision) {
+		unindex(tx, t.noun, m.ID, read.words)
+	}
 }
 
 // findable is a noun with words it is found by.
@@ -275,33 +284,18 @@ type findable interface{ Terms() []string }
 // maxTerm bounds the length of an indexed word, in bytes.
 const maxTerm = 128
 
-// index keeps the words that a search finds the row by. Before is how the row was read at a revision, 0 for a new one.
-func index(tx *Tx, noun, id string, row any, before *readRow, revision int64) {
+// index keeps the words that a search finds the row by: had are those that it was found by so far.
+func index(tx *Tx, noun, id string, row any, had []string) {
 	f, ok := row.(findable)
 	if !ok || tx.err != nil {
 		return
 	}
 	want := words(f)
-	if before.at(revision) && slices.Equal(before.words, want) {
+	if slices.Equal(had, want) {
 		return
 	}
-	if revision > 0 {
-		var had []string
-		err := tx.rows(func(scan func(...any) error) error {
-			var w string
-			err := scan(&w)
-			had = append(had, w)
-			return err
-		}, "SELECT term FROM terms WHERE noun = $1 AND id = $2", noun, id)
-		tx.Fail(err)
-		for _, w := range had {
-			if _, wanted := slices.BinarySearch(want, w); !wanted {
-				tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
-			}
-		}
-		want = slices.DeleteFunc(slices.Clone(want), func(w string) bool { return slices.Contains(had, w) })
-	}
-	for some := range slices.Chunk(want, maxMarks) {
+	unindex(tx, noun, id, without(had, want))
+	for some := range slices.Chunk(without(want, had), maxMarks) {
 		var rows []string
 		args := []any{noun, id}
 		for _, w := range some {
@@ -310,6 +304,21 @@ func index(tx *Tx, noun, id string, row any, before *readRow, revision int64) {
 		}
 		tx.Exec("INSERT INTO terms (noun, term, id) VALUES "+strings.Join(rows, ", "), args...)
 	}
+}
+
+// unindex takes words away that a row was found by.
+func unindex(tx *Tx, noun, id string, gone []string) {
+	for _, w := range gone {
+		tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+	}
+}
+
+// without are the words of a sorted list that another sorted list lacks.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(w string) bool {
+		_, there := slices.BinarySearch(other, w)
+		return there
+	})
 }
 
 // maxMarks bounds the rows that one statement inserts.

@@ -39,4 +39,3 @@ CREATE TABLE terms (
 	id   {{text}} NOT NULL,
 	PRIMARY KEY (noun, term, id)
 ) {{rowless}};
-CREATE INDEX terms_of ON terms (noun, id);

@@ -22,7 +22,7 @@ CREATE INDEX issuers_enabled ON issuers (enabled, id);
 
 CREATE TABLE keys (
 	id          {{text}} PRIMARY KEY,
-	uuid        {{text}} NOT NULL UNIQUE,
+	uuid        {{text}} NOT NULL,
 	revision    BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
 	updated_at  BIGINT NOT NULL,

@@ -78,7 +78,7 @@ CREATE TABLE certificate_deltas (
 
 CREATE TABLE requests (
 	id          {{text}} PRIMARY KEY,
-	uuid        {{text}} NOT NULL UNIQUE,
+	uuid        {{text}} NOT NULL,
 	revision    BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
 	updated_at  BIGINT NOT NULL,
@@ -138,7 +138,7 @@ CREATE INDEX versions_key ON versions (key_id);
 
 CREATE TABLE installations (
 	id          {{text}} PRIMARY KEY,
-	uuid        {{text}} NOT NULL UNIQUE,
+	uuid        {{text}} NOT NULL,
 	revision    BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
 	updated_at  BIGINT NOT NULL,
@@ -160,7 +160,7 @@ CREATE INDEX installations_target ON installations (target);
 
 CREATE TABLE endpoints (
 	id          {{text}} PRIMARY KEY,
-	uuid        {{text}} NOT NULL UNIQUE,
+	uuid        {{text}} NOT NULL,
 	revision    BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
 	updated_at  BIGINT NOT NULL,

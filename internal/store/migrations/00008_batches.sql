@@ -1,6 +1,6 @@
 CREATE TABLE batches (
 	id          {{text}} PRIMARY KEY,
-	uuid        {{text}} NOT NULL UNIQUE,
+	uuid        {{text}} NOT NULL,
 	revision    BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
 	updated_at  BIGINT NOT NULL,

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/hook"
@@ -54,19 +53,22 @@ func open(t testing.TB, c store.Config) *store.DB {
 // Busy takes every connection that reads until the test ends, as a database does that answers nobody.
 func Busy(t testing.TB, db *store.DB) {
 	t.Helper()
-	const most = 16 // connections of either engine
+	connections := map[string]int{"sqlite": 4, "postgres": 16}[db.Engine()]
 	ctx, stop := context.WithCancel(Admin(t.Context()))
 	var all sync.WaitGroup
 	t.Cleanup(func() { stop(); all.Wait() })
-	for range most {
-		all.Go(func() { _ = db.View(ctx, func(*store.View) error { <-ctx.Done(); return nil }) })
+	held := make(chan error, connections)
+	for range connections {
+		all.Go(func() {
+			err := db.View(ctx, func(*store.View) error { held <- nil; <-ctx.Done(); return nil })
+			if err != nil {
+				held <- err
+			}
+		})
 	}
-	for {
-		soon, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-		err := db.View(soon, func(*store.View) error { return nil })
-		cancel()
-		if err != nil {
-			return
+	for range connections {
+		if err := <-held; err != nil {
+			t.Fatal(err)
 		}
 	}
 }
