@@ -42,7 +42,10 @@ func TestAFreshDirectoryBecomesAServer(t *testing.T) {
 func TestTheStartTellsAPersonWhatMatters(t *testing.T) {
 	settings := fresh(t)
 	settings.PublicURL = "http://pki.example.com"
-	settings.Hostnames = []string{"a.example", "b.example", "c.example", "d.example", "e.example", "f.example"}
+	settings.Hostnames = []string{"a.example"}
+	for i := range 30 {
+		settings.Hostnames = append(settings.Hostnames, fmt.Sprintf("h%d.example", i))
+	}
 	settings.DataDirGiven = true
 	s := start(t, settings)
 	get(t, s.owner(t), "http://local/health")
@@ -59,7 +62,7 @@ func TestTheStartTellsAPersonWhatMatters(t *testing.T) {
 	if lines := strings.Count(words, "\n"); lines > 22 {
 		t.Errorf("%d lines", lines)
 	}
-	for _, want := range []string{s.dir, hex.EncodeToString(sum[:]), "leafward issuing", "https://a.example:", "http://" + s.Public, "http://pki.example.com", "leafward issue "} {
+	for _, want := range []string{"Data       " + s.dir + " (SQLite)", hex.EncodeToString(sum[:]), "leafward issuing", "https://a.example:", "http://" + s.Public, "http://pki.example.com", "leafward issue "} {
 		if !strings.Contains(words, want) {
 			t.Errorf("%q is not told in:\n%s", want, words)
 		}
