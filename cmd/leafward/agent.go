@@ -86,7 +86,7 @@ func (c *joinCommand) Run(ctx context.Context, s *cli.Session) error {
 	}
 	next := "leafward agent run"
 	if c.DataDir != "" {
-		next += " --data-dir " + c.DataDir
+		next += " --data-dir " + cli.Quoted(c.DataDir)
 	}
 	if c.JSON {
 		e := json.NewEncoder(s.Out)

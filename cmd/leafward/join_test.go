@@ -23,7 +23,7 @@ func typed(t *testing.T, in string, args ...string) (out, told string, code int)
 
 func TestAHostThatJoinsIsToldWhoItIsAndWhatItMayDo(t *testing.T) {
 	h := agenttest.New(t)
-	dir := filepath.Join(t.TempDir(), "agent")
+	dir := filepath.Join(t.TempDir(), "an agent")
 	args := []string{"agent", "join", h.URL, "--token", "-", "--root", h.RootSHA256, "--data-dir", dir, "--name", "web1", "--allow-path", "/srv/tls", "--allow-command", "reload it"}
 	out, told, code := typed(t, h.Invite()+"\n", append(args, "--json")...)
 	var got joined
@@ -40,7 +40,7 @@ func TestAHostThatJoinsIsToldWhoItIsAndWhatItMayDo(t *testing.T) {
 		}
 	}
 	out, told, code = typed(t, h.Invite(), append(args, "--force", "--name", "web2")...)
-	if code != 0 || told != "" || !strings.HasPrefix(out, "✔ web2 joined "+h.URL) || !strings.Contains(out, "/srv/tls") || !strings.Contains(out, " · reload it\nNext: leafward agent run --data-dir "+dir+"\n") {
+	if code != 0 || told != "" || !strings.HasPrefix(out, "✔ web2 joined "+h.URL) || !strings.Contains(out, "/srv/tls") || !strings.Contains(out, " · reload it\nNext: leafward agent run --data-dir '"+dir+"'\n") {
 		t.Errorf("a person is told %d %s%s", code, out, told)
 	}
 }

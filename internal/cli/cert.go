@@ -188,7 +188,7 @@ func (r *run) showCert(ctx context.Context, c *wholeCert) {
 	n, now := r.names(), time.Now()
 	f := &facts{}
 	f.add("name", "%s", c.Name)
-	f.add("state", "%s %s", r.mark(certTone(c.Status)), c.Status)
+	f.add("state", "%s %s", sign(r.mark(certTone(c.Status))), c.Status)
 	f.add("note", "%s", n.text(ctx, certNote(&c.Certificate)))
 	f.add("for", "%s", strings.Join(namesOf(&c.Certificate), ", "))
 	f.add("expires", "%s", when(c.ExpiresAt, now))

@@ -60,8 +60,13 @@ func Main(ctx context.Context, s *Session, args []string, grammar any, options .
 			panic(r)
 		}
 	}()
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(slices.Clone(args[1:]), "--help")
+	case args[0] == "--version":
+		args = slices.Concat([]string{"version"}, args[1:])
 	}
 	parser, err := kong.New(grammar, append(options,
 		kong.Name("leafward"),

@@ -72,8 +72,16 @@ func TestAWrongCommandLineIsToldWithItsHelpAndExitsWith2(t *testing.T) {
 }
 
 func TestHelpIsAnAnswerAndNotAnError(t *testing.T) {
-	for _, line := range []string{"", "--help", "key create --help"} {
+	for _, line := range []string{"", "--help", "help", "key create --help", "help key create", "help cert list --json"} {
 		if s := typed(t, nil, strings.Fields(line)...); s.code != 0 || s.err != "" || !strings.Contains(s.out, "Usage: leafward") {
+			t.Errorf("%q: %+v", line, s)
+		}
+	}
+}
+
+func TestTheVersionIsToldHoweverOneAsks(t *testing.T) {
+	for _, line := range []string{"version", "--version"} {
+		if s := typed(t, nil, line); s.code != 0 || s.err != "" || !strings.HasPrefix(s.out, "leafward test ") {
 			t.Errorf("%q: %+v", line, s)
 		}
 	}
@@ -91,8 +99,8 @@ func TestAnErrorIsOneObjectWhereJSONIsAskedFor(t *testing.T) {
 }
 
 func TestADataDirectoryWithoutAServerIsNamedWithTheCommandThatStartsOne(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	typed(t, nil, "status", "--data-dir", dir).has(t, 1, "no server runs", dir, "leafward serve --data-dir "+dir)
+	dir := filepath.Join(t.TempDir(), "my data")
+	typed(t, nil, "status", "--data-dir", dir).has(t, 1, "no server runs", dir, "leafward serve --data-dir '"+dir+"'")
 	typed(t, map[string]string{"LEAFWARD_DATA_DIR": dir}, "status").has(t, 1, dir)
 }
 

@@ -135,7 +135,7 @@ func socketTransport(at place) *http.Transport {
 			case errors.Is(err, fs.ErrPermission):
 				return nil, failed(codeNoServer, "run the command as the user of the server or as root, or use --server with an API key", "the data directory %s belongs to another user", at.dir)
 			case err != nil && ctx.Err() == nil:
-				return nil, failed(codeNoServer, "start one with `leafward serve --data-dir "+at.dir+"`, or name another with --data-dir or --server", "no server runs in the data directory %s", at.dir)
+				return nil, failed(codeNoServer, "start one with `leafward serve --data-dir "+quoted(at.dir)+"`, or name another with --data-dir or --server", "no server runs in the data directory %s", at.dir)
 			}
 			return conn, err
 		},

@@ -68,7 +68,7 @@ func explain(err error) *failure {
 		copied := *own
 		f = &copied
 	} else if errors.Is(err, context.Canceled) {
-		f = failed(codeInterrupted, "type the command again; `leafward status` shows what the server did of it", "interrupted")
+		f = failed(codeInterrupted, "`leafward status` and `leafward job list` show what became of it", "the command was ended by Ctrl-C or a signal; what the server has begun goes on")
 	}
 	if f.Fix == "" {
 		f.Fix = "`leafward status` shows what is wrong"

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -112,9 +113,9 @@ func (c *issueCommand) again(ctx context.Context, r *run, id identity, known *ap
 	case !heldByCaller(known):
 		return *known, failed(string(leafward.Conflict), other, "the certificate %s is there already, and its key is not made here", known.Name)
 	case !sameNames(id, known):
-		return *known, failed(string(leafward.Conflict), other+", or give the names that it has", "the certificate %s is there already, for other names: %v", known.Name, namesOf(known))
+		return *known, failed(string(leafward.Conflict), other+", or give the names that it has", "the certificate %s is there already, for other names: %s", known.Name, strings.Join(namesOf(known), ", "))
 	case len(flags) > 0:
-		return *known, failed(string(leafward.Conflict), "leave them out, or choose another name with --name", "the certificate %s is there already, and %v are for new ones", known.Name, flags)
+		return *known, failed(string(leafward.Conflict), "leave them out, or choose another name with --name", "the certificate %s is there already, and only new ones take %s", known.Name, strings.Join(flags, " "))
 	}
 	if known.JobID == "" {
 		if _, err := api.TriggerRenewal.Call(ctx, r.Client, api.Ask{ID: known.ID}); err != nil {

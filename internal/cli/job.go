@@ -172,7 +172,7 @@ func (r *run) showJob(ctx context.Context, j *wholeJob) {
 	f := &facts{}
 	f.add("job", "%s", j.ID)
 	f.add("type", "%s", j.Type)
-	f.add("state", "%s %s", r.mark(jobTone(&j.Job)), j.Status)
+	f.add("state", "%s %s", sign(r.mark(jobTone(&j.Job))), j.Status)
 	f.add("note", "%s", n.text(ctx, jobNote(&j.Job)))
 	f.add("certificate", "%s", n.certificate(ctx, j.CertificateID))
 	f.add("where", "%s", n.place(ctx, &j.Job))

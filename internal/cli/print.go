@@ -112,31 +112,42 @@ func (s *Session) print(t *table) {
 	}
 }
 
-// narrow takes columns from the widest that may be cut until the row fits, as far as that goes.
+// narrow takes columns from the widest that may be cut until the row fits. A row that would not fit even so stays whole:
+// it takes a second line in any case.
 func (t *table) narrow(widths []int, limit int) {
-	total := 2 * (len(widths) - 1)
-	for _, w := range widths {
+	total, spare := 2*(len(widths)-1), 0
+	for i, w := range widths {
 		total += w
+		if slices.Contains(t.cut, i) {
+			spare += max(0, w-leastColumn)
+		}
 	}
-	for limit > 0 && total > limit {
+	for limit > 0 && total > limit && total-spare <= limit {
 		widest := -1
 		for _, i := range t.cut {
 			if widths[i] > leastColumn && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
-		if widest < 0 {
-			return
-		}
 		widths[widest]--
 		total--
+		spare--
 	}
 }
 
 // facts is a list of names and values; empty values are left out.
 type facts struct{ rows [][2]string }
 
+// sign is text of our own that may steer the terminal: a mark in its colour.
+type sign string
+
+// add takes strings, which may come from outside, and signs.
 func (f *facts) add(name, format string, args ...any) {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = clean(text)
+		}
+	}
 	if value := fmt.Sprintf(format, args...); value != "" {
 		f.rows = append(f.rows, [2]string{name, value})
 	}
@@ -148,7 +159,7 @@ func (s *Session) facts(f *facts) {
 		width = max(width, len(row[0]))
 	}
 	for _, row := range f.rows {
-		fmt.Fprintf(s.Out, "%-*s  %s\n", width, row[0], strings.ReplaceAll(clean(row[1]), "\n", "\n"+strings.Repeat(" ", width+2)))
+		fmt.Fprintf(s.Out, "%-*s  %s\n", width, row[0], strings.ReplaceAll(row[1], "\n", "\n"+strings.Repeat(" ", width+2)))
 	}
 }
 
@@ -228,6 +239,9 @@ func count(n int64, noun string) string {
 }
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Quoted is a word as a shell takes it.
+func Quoted(word string) string { return quoted(word) }
 
 // quoted is words as a shell takes them.
 func quoted(words ...string) string {

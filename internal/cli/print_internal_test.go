@@ -50,3 +50,30 @@ func TestSignsAreColouredOnATerminalOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestFactsShowTheirSignsInColourAndNothingElseThatSteersATerminal(t *testing.T) {
+	var out bytes.Buffer
+	s := &Session{Out: &out, Colour: true}
+	f := &facts{}
+	f.add("state", "%s %s", sign(s.mark(good)), "Act\x1b[31mive")
+	f.add("empty", "%s", "")
+	s.facts(f)
+	if got, want := out.String(), "state  \x1b[32m✔\x1b[0m Act\ufffd[31mive\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestATableThatFitsNoTerminalIsNotCut(t *testing.T) {
+	var out bytes.Buffer
+	table := &table{head: []string{"NAME", "STATE"}, cut: []int{0}}
+	table.add("www.shop.example.com", "RenewalInProgress")
+	s := &Session{Out: &out, Width: 30}
+	if s.print(table); !strings.Contains(out.String(), "www.shop.example.com") {
+		t.Errorf("a name was cut, and the row is too long nevertheless:\n%s", &out)
+	}
+	out.Reset()
+	s.Width = 34
+	if s.print(table); !strings.Contains(out.String(), "www.shop.examp…  RenewalInProgress\n") {
+		t.Errorf("a row that would fit was not cut:\n%s", &out)
+	}
+}

@@ -132,7 +132,7 @@ func (r *run) status(now *standing) {
 	if !now.Ready {
 		state = r.mark(bad) + " not ready"
 	}
-	f.add("server", "%s, %s, %s", now.Server, now.Version, state)
+	f.add("server", "%s, %s, %s", now.Server, now.Version, sign(state))
 	f.add("you", "%s (%s)", now.User, now.Role)
 	f.add("root", "%s", now.RootSHA256)
 	if now.Next != nil {

@@ -15,6 +15,15 @@ import (
 // mode; there the directory's access list is what guards.
 func readPrivate(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path) // before opening, which would wait on a pipe
+	if errors.Is(err, fs.ErrNotExist) {
+		if to, linked := os.Readlink(path); linked == nil {
+			return nil, &leafward.Error{
+				Kind:    leafward.Invalid,
+				Message: fmt.Sprintf("%s is a link to %s, which does not exist", path, to),
+				Fix:     "put the file back there (is its disk mounted?), or remove the link",
+			}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

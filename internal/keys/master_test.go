@@ -35,6 +35,13 @@ func TestAMasterKeyIsMadeOnceAndLoaded(t *testing.T) {
 	if _, err := MakeMaster(file); leafward.KindOf(err) != leafward.Conflict {
 		t.Errorf("a second key over the first: %v", err)
 	}
+	dangling := filepath.Join(t.TempDir(), "master.key")
+	if err := os.Symlink("/media/key", dangling); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadMaster(dangling); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dangling+" is a link to /media/key, which does not exist") {
+		t.Errorf("a link to nothing: %v", err)
+	}
 	entries, err := os.ReadDir(filepath.Dir(file))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left beside the key: %v, %v", entries, err)

@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,6 +144,33 @@ func TestWhatBreaksInsideIsToldInTheFormOfAllErrors(t *testing.T) {
 	check(t, db.Close())
 	if r := h.ask(t, "viewer", "GET", "/api/v1/teams", ""); r.refusal(t, 503, "unavailable") == nil || r.header.Get("Retry-After") == "" {
 		t.Errorf("without a database: %v", r.header)
+	}
+}
+
+func TestAClientThatLeavesIsNoReasonNotToBeReady(t *testing.T) {
+	var log bytes.Buffer
+	db := storetest.SQLite(t, nil)
+	asked, text := make(chan struct{}), slog.New(slog.NewTextHandler(&log, nil))
+	checks := []rest.Check{{Name: "slow", Test: func(ctx context.Context) error {
+		close(asked)
+		<-ctx.Done()
+		return ctx.Err()
+	}}}
+	a := auth.New(db, slog.New(slog.DiscardHandler))
+	s := httptest.NewServer(a.Identify(rest.New(rest.Deps{DB: db, Auth: a, Log: text, Checks: checks})))
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		leave()
+	}()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/ready", nil)
+	check(t, err)
+	if response, err := s.Client().Do(request); err == nil {
+		check(t, response.Body.Close())
+		t.Errorf("who left was answered %d", response.StatusCode)
+	}
+	if s.Close(); log.Len() != 0 { // it waits for the request
+		t.Errorf("the log says %s", &log)
 	}
 }
 

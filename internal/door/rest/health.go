@@ -50,8 +50,8 @@ func (s *server) self(r *router) {
 }
 
 // ready runs every check and names all that fail.
-func (s *server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(leafward.WithActor(ctx, leafward.System("ready")), checkTime)
+func (s *server) ready(asked context.Context) error {
+	ctx, cancel := context.WithTimeout(leafward.WithActor(asked, leafward.System("ready")), checkTime)
 	defer cancel()
 	found := make([]error, len(s.Checks))
 	var all sync.WaitGroup
@@ -59,6 +59,9 @@ func (s *server) ready(ctx context.Context) error {
 		all.Go(func() { found[i] = check.Test(ctx) })
 	}
 	all.Wait()
+	if err := asked.Err(); err != nil {
+		return err // who asked has left, which says nothing about the server
+	}
 	wrong := &leafward.Error{Kind: leafward.Later, Message: "the server is not ready", Fix: "mend what the fields name; the server notices by itself"}
 	for i, err := range found {
 		if err == nil {

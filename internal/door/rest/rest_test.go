@@ -184,7 +184,14 @@ func TestUnknownPathsMethodsAndMediaAnswerInOneForm(t *testing.T) {
 	for _, c := range []struct {
 		method, path, code string
 		status             int
-	}{{"GET", "/api/v1/nothing", "not_found", 404}, {"DELETE", "/api/v1/teams", "method_not_allowed", 405}, {"GET", "/api/v1/teams/none", "not_found", 404}} {
+	}{
+		{"GET", "/api/v1/nothing", "not_found", 404},
+		{"DELETE", "/api/v1/teams", "method_not_allowed", 405},
+		{"GET", "/api/v1/teams/none", "not_found", 404},
+		{"GET", "//api/v1/teams", "not_found", 404},
+		{"POST", "/api//v1/teams", "not_found", 404},
+		{"GET", "/api/v1/jobs/../teams", "not_found", 404},
+	} {
 		if status, out, _ := h.send(t, "admin", c.method, c.path, ""); status != c.status || out["error"] != c.code {
 			t.Errorf("%s %s: %d %v", c.method, c.path, status, out)
 		}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -179,6 +180,9 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	}()
 	_, pattern := r.mux.Handler(req)
+	if given := req.URL.EscapedPath(); path.Clean(given) != strings.TrimSuffix(given, "/") && given != "/" {
+		pattern = "" // the mux would send the client elsewhere, and a body with it
+	}
 	req.Pattern = pattern // for the access log, also when the request goes no further
 	if pattern == "" {
 		WriteError(w, req, r.unknown(req))
@@ -215,6 +219,9 @@ func (r *router) strange(pattern string, req *http.Request) error {
 
 // unknown tells a path that does not exist from a method that it does not have.
 func (r *router) unknown(req *http.Request) error {
+	if given := req.URL.EscapedPath(); path.Clean(given) != strings.TrimSuffix(given, "/") {
+		return leafward.Errorf(leafward.NotFound, "ask for "+path.Clean(given), "there is nothing at %.200s", req.URL.Path)
+	}
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		probe := req.Clone(req.Context())
