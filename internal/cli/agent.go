@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -161,6 +162,9 @@ func (c *agentRetire) Run(ctx context.Context, s *Session) error {
 	}
 	done, err := api.RetireAgent.Call(ctx, r.Client, in)
 	if err != nil {
+		if wire, ok := errors.AsType[*api.Error](err); ok && len(wire.Counts) > 0 {
+			wire.Fix = "leafward target list --agent " + quoted(c.Name) + r.where.flags() + " shows its targets; to retire it with all of that: --force --reason WHY"
+		}
 		return err
 	}
 	return r.answer(done, func() {

@@ -221,7 +221,7 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 		return r.conclude(ctx, id, done.JobID, "replacement", c.waiting)
 	}
 	return r.answer(done.Certificate, func() {
-		next := "get a new one: leafward cert create NAME" + r.where.flags()
+		next := "get a new one under another name; leafward cert archive " + quoted(done.Certificate.Name) + r.where.flags() + " frees this one"
 		switch {
 		case c.Reason == "certificateHold":
 			next = "leafward cert release " + quoted(done.Certificate.Name) + r.where.flags() + " lifts it"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/pki"
 )
 
 type certCreate struct {
@@ -130,7 +131,23 @@ func (r *run) issueLine(c *api.Certificate) string {
 	if c.Version != nil {
 		force = " --force"
 	}
-	return "leafward issue " + quoted(namesOf(c)...) + r.asNamed(c) + force + r.where.flags()
+	return "leafward issue " + quoted(namesOf(c)...) + r.asNamed(c) + keyFlag(c) + force + r.where.flags()
+}
+
+// usualKey is what issue makes when no --key-type is given.
+var usualKey = pki.KeyKind{Algorithm: pki.ECDSA, Size: 256}
+
+// kindOf is the kind of keys that a certificate's record asks for; the zero value when it takes any.
+func kindOf(c *api.Certificate) pki.KeyKind {
+	return pki.KeyKind{Algorithm: c.KeyAlgorithm, Size: c.KeySize}
+}
+
+// keyFlag is the flag of issue for a record that asks for keys of another kind than the usual one.
+func keyFlag(c *api.Certificate) string {
+	if kind := kindOf(c); kind.String() != "" && kind != usualKey {
+		return " --key-type " + kind.String()
+	}
+	return ""
 }
 
 // asNamed is the flag that names a record whose name is not what its names say.

@@ -144,13 +144,24 @@ func TestIssueAgainIsTheNextVersionWithANewKey(t *testing.T) {
 	}
 	d.refused("conflict", "for other names", "issue", "a.example.com", "c.example.com", "--out", out, "--force")
 	d.refused("conflict", "--ttl", "issue", "a.example.com", "b.example.com", "--out", out, "--force", "--ttl", "5d")
-	d.ok("cert", "revoke", "a.example.com", "--reason", "superseded").has(t, 0, "in OCSP now", "next")
-	d.refused("conflict", "", "issue", "a.example.com", "b.example.com", "--out", out, "--force")
+	d.ok("cert", "revoke", "a.example.com", "--reason", "superseded").has(t, 0, "in OCSP now", "next  get a new one", "leafward cert archive a.example.com frees this one")
+	d.refused("conflict", "frees its name", "issue", "a.example.com", "b.example.com", "--out", out, "--force")
 	if third := pairAt(t, out, "a.example.com"); third.SerialNumber.Cmp(second.SerialNumber) != 0 {
 		t.Error("a refused command replaced the files")
 	}
 	d.ok("cert", "archive", "a.example.com").has(t, 0, "archived")
 	d.ok("issue", "a.example.com", "--out", out, "--force")
+}
+
+func TestTheNextIssueThatIsToldMakesAKeyOfTheSameKind(t *testing.T) {
+	d, out := atServer(t), t.TempDir()
+	d.ok("issue", "a.example.com", "--key-type", "ecdsa-p384", "--out", out).has(t, 0, "leafward issue a.example.com --key-type ecdsa-p384 --force")
+	d.refused("conflict", "--key-type ecdsa-p384", "issue", "a.example.com", "--out", out, "--force")
+	if a := answer[api.Certificate](d, "cert", "get", "a.example.com"); a.Status != "Active" {
+		t.Errorf("what was refused left it %s", a.Status)
+	}
+	d.ok("issue", "a.example.com", "--key-type", "ecdsa-p384", "--out", out, "--force")
+	d.ok("cert", "renew", "a.example.com").has(t, 0, "next  leafward issue a.example.com --key-type ecdsa-p384 --force")
 }
 
 func TestWhatWaitsForACSRGetsItFromIssue(t *testing.T) {

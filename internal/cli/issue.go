@@ -38,7 +38,7 @@ func (c *issueCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	if kind.Algorithm == "" {
-		kind = pki.KeyKind{Algorithm: pki.ECDSA, Size: 256}
+		kind = usualKey
 	}
 	key, err := pki.GenerateKey(kind)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *issueCommand) Run(ctx context.Context, s *Session) error {
 	}
 	return r.answer(pairOf{cert, files.cert, files.key}, func() {
 		fmt.Fprintf(r.Out, "%s\n%s\n", files.cert, files.key)
-		again := quoted(c.Names...) + r.asNamed(&cert) + " --force"
+		again := quoted(c.Names...) + r.asNamed(&cert) + keyFlag(&cert) + " --force"
 		if c.Out != "." {
 			again += " --out " + quoted(c.Out)
 		}
@@ -91,12 +91,16 @@ func (c *issueCommand) obtain(ctx context.Context, r *run, id identity, key cryp
 		return cert, err
 	}
 	wait := min(max(int(c.Timeout/time.Second), 1), 60)
+	kind, err := pki.KindOf(key.Public())
+	if err != nil {
+		return cert, err
+	}
 	switch len(known.Data) {
 	case 0:
 		body.CSRPEM = csr
 		cert, err = api.CreateCertificate.Call(ctx, r.Client, api.CreateCertificateInput{Wait: wait, Body: body})
 	case 1:
-		cert, err = c.again(ctx, r, id, &known.Data[0], csr, wait)
+		cert, err = c.again(ctx, r, id, &known.Data[0], kind, csr, wait)
 	default:
 		err = failed(string(leafward.Conflict), "say which with --team, or choose another --name", "there are %d certificates named %q", len(known.Data), c.called(id))
 	}
@@ -107,7 +111,7 @@ func (c *issueCommand) obtain(ctx context.Context, r *run, id identity, key cryp
 }
 
 // again renews a certificate whose key is held by whoever sends the CSR.
-func (c *issueCommand) again(ctx context.Context, r *run, id identity, known *api.Certificate, csr string, wait int) (api.Certificate, error) {
+func (c *issueCommand) again(ctx context.Context, r *run, id identity, known *api.Certificate, kind pki.KeyKind, csr string, wait int) (api.Certificate, error) {
 	other := "choose another name with --name"
 	switch flags := c.recorded(); {
 	case !heldByCaller(known):
@@ -116,6 +120,9 @@ func (c *issueCommand) again(ctx context.Context, r *run, id identity, known *ap
 		return *known, failed(string(leafward.Conflict), other+", or give the names that it has", "the certificate %s is there already, for other names: %s", known.Name, strings.Join(namesOf(known), ", "))
 	case len(flags) > 0:
 		return *known, failed(string(leafward.Conflict), "leave them out, or choose another name with --name", "the certificate %s is there already, and only new ones take %s", known.Name, strings.Join(flags, " "))
+	}
+	if recorded := kindOf(known); recorded != (pki.KeyKind{}) && recorded != kind {
+		return *known, failed(string(leafward.Conflict), "give --key-type "+recorded.String(), "the certificate %s has keys of the type %s, not %s", known.Name, recorded, kind)
 	}
 	if known.JobID == "" {
 		if _, err := api.TriggerRenewal.Call(ctx, r.Client, api.Ask{ID: known.ID}); err != nil {

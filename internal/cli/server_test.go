@@ -170,7 +170,7 @@ func TestAnInvitationIsTheWholeCommandThatAHostTypes(t *testing.T) {
 	d.typed("job", "list").has(t, 0, "waits for the agent web1")
 	waited := d.typed("cert", "bind", "shop.example.com", "shop", "--timeout", "300ms")
 	waited.has(t, 1, "… signature for web1: waits for the agent web1", "not done after 300ms", "leafward job get job-")
-	d.refused("conflict", "the target shop is still used", "target", "remove", "shop")
+	d.refused("conflict", "leafward cert unbind CERTIFICATE shop", "target", "remove", "shop")
 	d.refused("blocked_by_dependencies", "1 ", "agent", "retire", "web1")
 	d.ok("cert", "unbind", "shop.example.com", "shop").has(t, 0, "next")
 	d.refused("conflict", "does not belong", "cert", "unbind", "shop.example.com", "shop")

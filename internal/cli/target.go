@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -234,6 +235,9 @@ func (c *targetRemove) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	if _, err := api.DeleteTarget.Call(ctx, r.Client, api.ByID{ID: id}); err != nil {
+		if wire, ok := errors.AsType[*api.Error](err); ok && len(wire.Counts) > 0 {
+			wire.Fix = "leafward cert list --target " + quoted(c.Name) + r.where.flags() + " shows its certificate; leafward cert unbind CERTIFICATE " + quoted(c.Name) + r.where.flags() + " takes that off"
+		}
 		return err
 	}
 	return r.answer(removed{id}, func() {

@@ -73,7 +73,7 @@ func CountsOf(d store.Dependencies) map[string]int {
 }
 
 func blocked(id string, d store.Dependencies) error {
-	e := leafward.Errorf(leafward.BlockedDependency, "move its targets to another agent, or retire it with force=true and a reason", "the agent %s still has %d targets with %d certificates and %d open jobs", id, d.Targets, d.Certificates, d.Jobs)
+	e := leafward.Errorf(leafward.BlockedDependency, "move its targets to another agent, or retire it with force=true and a reason", "the agent %s still has work to do", id)
 	e.Counts = CountsOf(d)
 	return e
 }

@@ -167,7 +167,7 @@ func (s *Service) Update(ctx context.Context, id, match string, change func(Show
 			want = asked.targets()
 		}
 		if why, closed := c.Closed(); closed {
-			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s cannot be changed: %s", c.Name, why)
+			return leafward.Errorf(leafward.Conflict, instead(&c), "the certificate %s cannot be changed: %s", c.Name, why)
 		}
 		a, err := check(&tx.View, &c, nil, before.Targets, want, &p)
 		if err != nil {

@@ -61,7 +61,7 @@ func (s *Service) takeUp(tx *store.Tx, c *leafward.Certificate, slot string, csr
 		return j.Parent, s.known(tx, c, &j, found, slot, csr)
 	}
 	if why, closed := c.Closed(); closed {
-		return "", leafward.Errorf(leafward.Conflict, "make a new certificate", "nothing is signed for %s: %s", c.Name, why)
+		return "", leafward.Errorf(leafward.Conflict, instead(c), "nothing is signed for %s: %s", c.Name, why)
 	}
 	profile, err := tx.Profile(c.Profile)
 	if err != nil {

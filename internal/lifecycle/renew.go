@@ -35,7 +35,7 @@ func (s *Service) Renew(ctx context.Context, id string, once Once) (root string,
 // renew opens a renewal inside a transaction. A certificate that has no version yet is issued instead.
 func (s *Service) renew(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
 	if why, closed := c.Closed(); closed {
-		return "", leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not renewed: %s", c.Name, why)
+		return "", leafward.Errorf(leafward.Conflict, instead(c), "the certificate %s is not renewed: %s", c.Name, why)
 	}
 	if c.OpenJob != "" {
 		return "", busy(c, c.OpenJob)
@@ -170,7 +170,7 @@ func (s *Service) Deploy(ctx context.Context, id, target, version string, once O
 			return err
 		}
 		if why, closed := c.Closed(); closed {
-			return leafward.Errorf(leafward.Conflict, "make a new certificate", "the certificate %s is not deployed: %s", c.Name, why)
+			return leafward.Errorf(leafward.Conflict, instead(&c), "the certificate %s is not deployed: %s", c.Name, why)
 		}
 		if jobs, err = redeploy(tx, &c, target, version); err != nil {
 			return err
@@ -256,4 +256,12 @@ func choose(tx *store.Tx, c *leafward.Certificate, t *leafward.Target, id string
 		}
 	}
 	return leafward.Version{}, leafward.Errorf(leafward.Conflict, "wait for its order, or renew the certificate", "nothing valid was issued yet for the agent %s of the target %s", t.Agent, t.Name)
+}
+
+// instead is what to do for names whose certificate is closed.
+func instead(c *leafward.Certificate) string {
+	if !c.ArchivedAt.IsZero() {
+		return "make a new certificate"
+	}
+	return "make a new certificate; archiving this one frees its name"
 }

@@ -182,7 +182,11 @@ func notYours(noun string) error {
 func inUse(noun, id string, counts map[string]int) error {
 	var parts []string
 	for _, kind := range sortedKeys(counts) {
-		parts = append(parts, fmt.Sprintf("%d %s", counts[kind], strings.ReplaceAll(kind, "_", " ")))
+		things := strings.ReplaceAll(kind, "_", " ")
+		if one, many := strings.CutSuffix(things, "s"); many && counts[kind] == 1 {
+			things = one
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", counts[kind], things))
 	}
 	return &leafward.Error{Kind: leafward.Conflict, Message: fmt.Sprintf("the %s %s is still used by %s", noun, id, strings.Join(parts, ", ")), Fix: "move or remove those first", Counts: counts}
 }
