@@ -66,7 +66,29 @@ func (r *run) awaited(ctx context.Context, now *standing) error {
 	return nil
 }
 
-// troubled finds the work that has failed and will be tried again.
+// longWait is after how long work that waits is in trouble.
+const longWait = time.Minute
+
+// troubleOf is why an open job does not get on.
+func troubleOf(j *api.Job, now time.Time) (why string, trouble bool) {
+	switch {
+	case j.LastError != "":
+		return j.LastError, true
+	case j.WaitingFor != "" && now.Sub(j.CreatedAt) > longWait:
+		return "waits for " + j.WaitingFor, true
+	}
+	return "", false
+}
+
+// breakOf tells of an open job that does not get on.
+func breakOf(j *api.Job, certificate, why, flags string) breaking {
+	return breaking{
+		What: fmt.Sprintf("certificate %s: its %s does not get on", certificate, strings.ToLower(j.Type)), Why: why,
+		Fix: "mend that; it is tried again by itself, and leafward job get " + j.ID + flags + " shows each step",
+	}
+}
+
+// troubled finds the work that has failed and will be tried again, and what waits for long.
 func (r *run) troubled(ctx context.Context, now *standing) error {
 	n, seen := r.names(), make(map[string]bool)
 	for _, state := range []leafward.JobStatus{leafward.JobRunning, leafward.JobPending} {
@@ -77,14 +99,12 @@ func (r *run) troubled(ctx context.Context, now *standing) error {
 		for i := range page.Data {
 			j := &page.Data[i]
 			name := n.certificate(ctx, j.CertificateID)
-			if j.LastError == "" || seen[name] {
+			why, trouble := troubleOf(j, time.Now())
+			if !trouble || seen[name] {
 				continue
 			}
 			seen[name] = true
-			now.Breaks = append(now.Breaks, breaking{
-				What: fmt.Sprintf("certificate %s: its %s does not get on", name, strings.ToLower(j.Type)), Why: n.text(ctx, j.LastError),
-				Fix: "mend that; it is tried again by itself, and leafward job get " + j.ID + r.where.flags() + " shows each step",
-			})
+			now.Breaks = append(now.Breaks, breakOf(j, name, n.text(ctx, why), r.where.flags()))
 		}
 	}
 	return nil

@@ -99,28 +99,37 @@ func (c *certDeploy) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	r.say(good, "", "%s of %s begun", count(int64(len(begun.JobIDs)), "deployment"), c.Name)
-	done := deployed{Certificate: id, Jobs: []api.JobDetail{}}
-	var wrong error
-	for _, job := range begun.JobIDs {
-		ends, err := r.deployment(ctx, job, c.waiting)
-		done.Jobs = append(done.Jobs, ends...)
+	jobs, wrong := r.deployments(ctx, begun.JobIDs, c.waiting)
+	if err := r.answer(deployed{Certificate: id, Jobs: jobs}, func() {}); err != nil {
+		return err
+	}
+	if wrong == nil {
+		r.delivered(c.Name, c.waiting)
+	}
+	return wrong
+}
+
+// delivered tells of deployments that ended well, or were not waited for.
+func (r *run) delivered(certificate string, w waiting) {
+	look := "leafward cert get " + quoted(certificate) + r.where.flags()
+	if w.Wait {
+		r.say(good, look, "%s is deployed and proved", certificate)
+	} else {
+		r.say(wait, look, "the deployment goes on by itself")
+	}
+}
+
+// deployments follows one after the other; the error is the first that one ended with.
+func (r *run) deployments(ctx context.Context, ids []string, w waiting) (jobs []api.JobDetail, wrong error) {
+	jobs = []api.JobDetail{}
+	for _, id := range ids {
+		ends, err := r.deployment(ctx, id, w)
+		jobs = append(jobs, ends...)
 		if wrong == nil {
 			wrong = err
 		}
 	}
-	if err := r.answer(done, func() {}); err != nil {
-		return err
-	}
-	if wrong != nil {
-		return wrong
-	}
-	look := "leafward cert get " + quoted(c.Name) + r.where.flags()
-	if c.Wait {
-		r.say(good, look, "%s is deployed and proved", c.Name)
-	} else {
-		r.say(wait, look, "the deployment goes on by itself")
-	}
-	return nil
+	return jobs, wrong
 }
 
 // deployment follows a deployment and the job that proves it, unless told not to wait.

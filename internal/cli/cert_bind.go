@@ -35,7 +35,40 @@ func (c *certBind) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	r.say(good, "", "%s belongs at %s", after.Name, r.names().targets(ctx, after.TargetIDs))
-	return r.conclude(ctx, after.ID, after.JobID, "deployment", c.waiting)
+	begun, err := r.begun(ctx, &after)
+	if err != nil {
+		return err
+	}
+	if len(begun) == 0 || after.JobID != "" {
+		return r.conclude(ctx, after.ID, after.JobID, "deployment", c.waiting)
+	}
+	_, wrong := r.deployments(ctx, begun, c.waiting)
+	if after, err = api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: after.ID}); err != nil {
+		return err
+	}
+	if err := r.answer(after, func() {}); err != nil {
+		return err
+	}
+	if wrong == nil {
+		r.delivered(after.Name, c.waiting)
+	}
+	return wrong
+}
+
+// begun are the deployments that binding has begun, and those that are under way besides: of what was signed already.
+func (r *run) begun(ctx context.Context, after *api.Certificate) (jobs []string, err error) {
+	for _, id := range after.TargetIDs {
+		page, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{
+			Type: string(leafward.Deployment), CertificateID: after.ID, TargetID: id, Paging: api.Paging{PerPage: 1, Sort: "-created_at"},
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(page.Data) > 0 && (leafward.JobStatus(page.Data[0].Status).Open() || !page.Data[0].CreatedAt.Before(after.UpdatedAt)) {
+			jobs = append(jobs, page.Data[0].ID)
+		}
+	}
+	return jobs, nil
 }
 
 // bound reads a certificate and finds targets.

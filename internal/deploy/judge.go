@@ -107,6 +107,9 @@ func dark(seen []Seen) string {
 	return fmt.Sprintf("%s cannot be seen: %s", s.Address, s.Problem)
 }
 
+// toBeSeen is what a proof waits for that does not see what it looks for.
+func toBeSeen(reason string) string { return "the new certificate to be seen: " + reason }
+
 func first(a, b string) string {
 	if a != "" {
 		return a

@@ -64,14 +64,14 @@ func (p *Prover) work(ctx context.Context, run *job.Run) error {
 	}
 	reason = first(t.doubt(), reason)
 	return p.keep(ctx, run, word, told, func(tx *store.Tx, j *leafward.Job) error {
-		after := pace(&t)
+		after, awaited := pace(&t), toBeSeen(reason)
 		if t.ours && !byAgent {
-			j.Agent, after, reason = t.target.Agent, 0, "the agent "+t.target.Agent+", which did not look; meanwhile, "+reason
+			j.Agent, after, awaited = t.target.Agent, 0, "the agent "+t.target.Agent+", which did not look; meanwhile, "+reason
 		}
 		if result == wrong {
 			return run.Engine().Fail(tx, j, wrongServed(reason))
 		}
-		return run.Engine().Snooze(tx, j, after, reason)
+		return run.Engine().Snooze(tx, j, after, awaited)
 	})
 }
 

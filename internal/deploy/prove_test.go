@@ -151,7 +151,7 @@ func TestAnUnreachableAddressIsNeverProofAndCostsNoAttempt(t *testing.T) {
 		j.Deadline = tx.Now
 		tx.PutJob(&j)
 	})
-	if j := h.becomes(t, p.ID, leafward.JobFailed); !strings.Contains(j.LastError, "deadline passed while it waited for 127.0.0.1 cannot be seen") {
+	if j := h.becomes(t, p.ID, leafward.JobFailed); !strings.Contains(j.LastError, "deadline passed while it waited for the new certificate to be seen: 127.0.0.1 cannot be seen: nothing listens there") {
 		t.Errorf("at the deadline it says %q", j.LastError)
 	}
 	d, err := h.Job(h.ctx, p.ID)
@@ -338,7 +338,7 @@ func TestAnAgentOfOursLooksAgainWhileItIsTooEarly(t *testing.T) {
 		t.Errorf("still the old one: %+v", j)
 	}
 	a.says(t, p.ID, v.SHA256, "")
-	if j := h.job(t, p.ID); j.Attempt != 0 || !strings.Contains(j.WaitingFor, "cannot be seen") {
+	if j := h.job(t, p.ID); j.Attempt != 0 || !strings.HasPrefix(j.WaitingFor, "the new certificate to be seen: ") || !strings.Contains(j.WaitingFor, "cannot be seen") {
 		t.Errorf("nothing to be seen: %+v", j)
 	}
 	a.says(t, p.ID, v.SHA256, strings.Repeat("ab", 32))

@@ -223,7 +223,7 @@ func (s *Service) move(tx *store.Tx, p *leafward.Job, at *place, result verdict,
 	if result == wrong {
 		return s.engine.Fail(tx, p, wrongServed(word.Error))
 	}
-	return s.engine.Snooze(tx, p, wait(tx.Now.Sub(at.installation.DeployedAt)), word.Error)
+	return s.engine.Snooze(tx, p, wait(tx.Now.Sub(at.installation.DeployedAt)), toBeSeen(word.Error))
 }
 
 // obsolete deals with the proof of a version that must not be there any more: a deployment that is open takes it over.

@@ -244,6 +244,7 @@ func deployment(tx *store.Tx, c *leafward.Certificate, i *leafward.Installation,
 	// One is open already, for an older version or without a parent: it becomes this one, and a worker that has begun
 	// with the older version is fenced off.
 	if j.Version != wanted.Version && j.Status == leafward.JobRunning {
+		tx.CloseAttempt(&j, "lost", "another version was wanted meanwhile")
 		j.Status, j.Worker, j.LeaseUntil, j.Epoch = leafward.JobPending, "", time.Time{}, j.Epoch+1
 	}
 	j.Version, j.Deadline = wanted.Version, wanted.Deadline

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
@@ -169,6 +170,43 @@ func TestAnEarlierVersionIsBroughtBackAndStaysUntilSomebodyDeploysAgain(t *testi
 		}
 		_, err = w.Deploy(w.ctx, first.ID, "", "cv-none", lifecycle.Once{})
 		about(t, err, "version_id")
+	})
+}
+
+func TestADeploymentThatIsUnderWayWhenAnotherVersionIsWantedSaysSo(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		w.hosts(t, "a")
+		first := w.served(t, "a.example.com", "a")
+		old := w.versions(t, first.ID)[0].ID
+		_, err := w.Renew(w.ctx, first.ID, lifecycle.Once{})
+		check(t, err)
+		w.bringTo(t, first.ID, "a.example.com", "a")
+		w.settled(t, first.ID)
+		lease := func(id string) {
+			t.Helper()
+			w.write(t, func(tx *store.Tx) error {
+				_, err := job.LeaseFor(tx, id, "ag-a", time.Minute)
+				return err
+			})
+		}
+		jobs, err := w.Deploy(w.ctx, first.ID, "tgt-a", old, lifecycle.Once{})
+		check(t, err)
+		lease(jobs[0])
+		again, err := w.Deploy(w.ctx, first.ID, "tgt-a", "", lifecycle.Once{})
+		check(t, err)
+		if len(again) != 1 || again[0] != jobs[0] {
+			t.Fatalf("%v is not %v", again, jobs)
+		}
+		lease(jobs[0])
+		var attempts []store.Attempt
+		w.view(t, func(v *store.View) (err error) {
+			attempts, err = v.Attempts(jobs[0])
+			return err
+		})
+		if len(attempts) != 2 || attempts[0].Error != "another version was wanted meanwhile" || attempts[0].EndedAt.IsZero() || !attempts[1].EndedAt.IsZero() {
+			t.Errorf("%+v", attempts)
+		}
 	})
 }
 
