@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -25,6 +26,7 @@ type progress struct {
 	r     *run
 	names *names
 	told  map[string]*told
+	gone  time.Time // when the server was first found away; zero while it answers
 }
 
 // told is what was told of one job.
@@ -38,15 +40,24 @@ type told struct {
 }
 
 // follow tells what happens in the job until it has ended, and returns how. A job that waits for a CSR of the caller is
-// returned as it is: nothing happens before that one comes.
+// returned as it is: nothing happens before that one comes. A server that is away for a while, since it is started again,
+// ends no wait.
 func (r *run) follow(ctx context.Context, id string, w waiting) (api.JobDetail, error) {
 	p := &progress{r: r, names: r.names(), told: make(map[string]*told)}
 	over := time.NewTimer(w.Timeout)
 	defer over.Stop()
+	var root api.JobDetail
 	for pause := firstLook; ; pause = min(2*pause, laterLook) {
-		root, stuck, err := p.look(ctx, id)
-		if err != nil || !leafward.JobStatus(root.Status).Open() || stuck {
+		seen, stuck, err := p.look(ctx, id)
+		switch {
+		case err == nil:
+			root = seen
+			p.back()
+		case root.ID == "" || ctx.Err() != nil || !p.away(err):
 			return root, err
+		}
+		if !leafward.JobStatus(root.Status).Open() || stuck {
+			return root, nil
 		}
 		next := time.NewTimer(pause)
 		select {
@@ -58,6 +69,28 @@ func (r *run) follow(ctx context.Context, id string, w waiting) (api.JobDetail, 
 			next.Stop()
 			return root, ctx.Err()
 		}
+	}
+}
+
+// away tells whether an error says only that the server does not answer, for no longer than a command is patient.
+func (p *progress) away(err error) bool {
+	own, ours := errors.AsType[*failure](err)
+	_, refused := errors.AsType[*api.Error](err)
+	if refused || ours && own.Code != codeNoServer {
+		return false
+	}
+	if p.gone.IsZero() {
+		p.gone = time.Now()
+		p.r.say(wait, "", "the server does not answer; it is asked again")
+	}
+	return time.Since(p.gone) < patience
+}
+
+// back notes that the server answers.
+func (p *progress) back() {
+	if !p.gone.IsZero() {
+		p.gone = time.Time{}
+		p.r.say(good, "", "the server answers again")
 	}
 }
 
