@@ -59,6 +59,41 @@ func TestAnAddressGetsItsRateAndNoMore(t *testing.T) {
 	}
 }
 
+func TestAnAddressWithoutAKeyGetsTwentyASecondAndARelyingPartyTwoThousand(t *testing.T) {
+	var now time.Time
+	passed := func(table *addresses) (got int) {
+		for range 10_000 {
+			if table.take(netip.MustParseAddr("192.0.2.1"), now) == 0 {
+				got++
+			}
+		}
+		return got
+	}
+	l := newLimits()
+	for table, rate := range map[*addresses]int{l.api: 20, l.world: 2000} {
+		now = time.Now()
+		passed(table) // what it may ask at once
+		for range 3 {
+			now = now.Add(time.Second)
+			if got := passed(table); got != rate {
+				t.Errorf("%d in a second, not %d", got, rate)
+			}
+		}
+	}
+	served := map[string]int{}
+	handler := l.anonymous(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { served[r.URL.Path]++ }))
+	for range 500 {
+		for _, path := range []string{"/api/v1/auth/info", "/.well-known/pki/ocsp/iss-local/12", "/.well-known/pki/crl/iss-local"} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.RemoteAddr = "198.51.100.7:1234"
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
+	if served["/api/v1/auth/info"] > 100 || served["/.well-known/pki/ocsp/iss-local/12"] != 500 || served["/.well-known/pki/crl/iss-local"] != 500 {
+		t.Errorf("served: %v", served)
+	}
+}
+
 func TestANetworkOfIPv6CountsAsOne(t *testing.T) {
 	a, now, passed := newAddresses(1, 1, 100), time.Now(), 0
 	for i := range 10 {

@@ -47,6 +47,9 @@ func TestTheFirstStartMakesARootAndAnIssuingAuthority(t *testing.T) {
 			t.Errorf("the second start has another root: %v", err)
 		}
 		list := w.list(t, ca.LocalIssuer)
+		if stored := again.list(t, ca.LocalIssuer); string(stored.Raw) != string(list.Raw) {
+			t.Error("the second start has another CRL")
+		}
 		if len(list.RevokedCertificateEntries) != 0 || list.NextUpdate.Sub(list.ThisUpdate) != 24*time.Hour {
 			t.Errorf("the first CRL is %+v", list)
 		}

@@ -16,18 +16,14 @@ import (
 	"github.com/leafward/leafward/internal/auth"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/door/rest"
-	"github.com/leafward/leafward/internal/fleet"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/issuer/local"
-	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/keys"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/pki/lint"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
-	"github.com/leafward/leafward/internal/target"
-	"github.com/leafward/leafward/internal/target/nginx"
 )
 
 // house is a server over a real store, with a key for each role.
@@ -66,22 +62,11 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Fleet: fleetOf(t, db, master), Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
+	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
 	work(t, &deps, master)
 	h.Server = httptest.NewServer(a.Identify(rest.New(deps)))
 	t.Cleanup(h.Close)
 	return h
-}
-
-// fleetOf is the verb of agents and targets, with an engine that does not run.
-func fleetOf(t *testing.T, db *store.DB, master *keys.Master) *fleet.Service {
-	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	engine, err := job.New(job.Config{DB: db, Log: log, Worker: "test", Workers: 1, Kinds: fleet.Kinds()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fleet.New(db, engine, master, []target.Plugin{nginx.Plugin()}, log)
 }
 
 func (h house) client(who string) *api.Client {

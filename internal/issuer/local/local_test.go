@@ -116,7 +116,7 @@ func (a apart) Issue(ctx context.Context, r issuer.Request) (issuer.Chain, error
 
 func TestEverySettingIsObeyed(t *testing.T) {
 	w := start(t, storetest.SQLite(t, nil))
-	for _, algorithm := range []string{"ECDSA-P256", "ECDSA-P384", "Ed25519", "RSA-2048", "RSA-3072"} {
+	for _, algorithm := range []string{"ECDSA-P256", "ECDSA-P384", "Ed25519", "RSA-2048", "RSA-3072", "RSA-4096"} {
 		made, err := w.create(t, "root "+algorithm, map[string]any{"key_algorithm": algorithm, "common_name": "Corp Root " + algorithm, "organization": "Corp", "validity_days": 100})
 		check(t, err)
 		cert := w.certificate(t, made.ID)
