@@ -53,6 +53,7 @@ func fill(t *testing.T, name string) {
 func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t)
+	d := newDrill(t, "R4", "sqlite")
 	s := newServer(t, "")
 	for i, flag := range s.flags {
 		if flag == s.dir {
@@ -94,7 +95,9 @@ func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	roomy := time.Now()
 	acked += attempts(t, s, http.StatusCreated)
+	d.measured("40 MiB of disk filled, writes refused with 507, reads, OCSP and CRL went on, also after a kill; with room again written after %s", time.Since(roomy).Round(time.Millisecond))
 	rows := s.admin.rows(t, "/api/v1/teams?q=full")
 	if len(rows) != acked {
 		t.Errorf("%d teams were acknowledged and %d are there", acked, len(rows))
