@@ -318,3 +318,23 @@ func TestThePingWorksWhileEveryReaderIsOpen(t *testing.T) {
 		}
 	})
 }
+
+func TestTheSeedsAreMadeOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := storetest.Admin(t.Context())
+		if err := store.RenewalPolicies().Delete(ctx, db, leafward.DefaultPolicy, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // two more starts
+			if err := db.Seed(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := store.RenewalPolicies().Get(ctx, db, leafward.DefaultPolicy); leafward.KindOf(err) != leafward.NotFound {
+			t.Errorf("what somebody removed came back: %v", err)
+		}
+		if page, err := store.Owners().List(ctx, db, leafward.Query{}); err != nil || page.Total != 1 {
+			t.Errorf("%d owners: %v", page.Total, err)
+		}
+	})
+}
