@@ -112,6 +112,7 @@ func TestNothingThatAServerSendsWidensWhatAHostAllows(t *testing.T) {
 	}
 	for name, change := range map[string][2]string{"may not run": {"reload_command", "touch " + trace}, "may not write": {"cert_path", filepath.Join(outside, "shop.pem")}} {
 		settings := h.nginx.Settings()
+		settings["key_path"] = h.nginx.File(filepath.Join("tls", change[0]+".key"))
 		settings[change[0]] = change[1]
 		to := h.house.Target(h.id, name, settings)
 		if out := h.test(to); out.Status != "failed" || !strings.Contains(out.Message, name) {

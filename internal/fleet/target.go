@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -154,14 +155,64 @@ func (s *Service) checkTarget(tx *store.Tx, t *leafward.Target) error {
 		return err
 	}
 	before, found, err := tx.TargetOfAny(t.ID)
-	if err != nil || !found || t.Revision == 0 || before.Agent == t.Agent {
+	if err != nil {
 		return err
+	}
+	if !found || before.Agent != t.Agent || before.Enabled != t.Enabled || !alike(before.Config, t.Config) {
+		if err := s.checkFiles(tx, t); err != nil {
+			return err
+		}
+	}
+	if !found || t.Revision == 0 || before.Agent == t.Agent {
+		return nil
 	}
 	counts, err := tx.References("target", t.ID)
 	if err == nil && len(counts) > 0 {
 		err = &leafward.Error{Kind: leafward.Conflict, Message: "certificates are bound to the target, and their keys are with the agent " + before.Agent, Fix: "unbind them first (PUT target_ids), move the target, and bind them again", Counts: counts}
 	}
 	return err
+}
+
+// checkFiles refuses files that another target of the agent writes: each would overwrite the other's certificate. A target
+// that is switched off writes nothing.
+func (s *Service) checkFiles(tx *store.Tx, t *leafward.Target) error {
+	if !t.Enabled || t.Agent == "" {
+		return nil
+	}
+	others, err := tx.TargetsOfAgent(t.Agent)
+	if err != nil {
+		return err
+	}
+	written := make(map[string]string)
+	for _, other := range others {
+		if other.ID == t.ID || !other.Enabled {
+			continue
+		}
+		name := other.Name
+		if !tx.Actor.Sees(other.Team) {
+			name = "of another team"
+		}
+		for _, path := range s.files(&other) {
+			written[path] = name
+		}
+	}
+	var p leafward.Problems
+	own := s.files(t)
+	for _, property := range slices.Sorted(maps.Keys(own)) {
+		if other, taken := written[own[property]]; taken && own[property] != "" {
+			p.Add("config."+property, fmt.Sprintf("is %s, which the target %s writes on the same host", own[property], other), "give it another file, or bind the certificate to that target")
+		}
+	}
+	return p.Err()
+}
+
+// files are the paths that a target writes, by the property that names them.
+func (s *Service) files(t *leafward.Target) map[string]string {
+	kind, err := s.plugin(t.Type)
+	if err != nil || kind.Files == nil {
+		return nil
+	}
+	return kind.Files(t.Config)
 }
 
 // checkAgent refuses an agent that cannot serve the target.

@@ -87,6 +87,47 @@ func TestATargetThatCannotWorkIsRefused(t *testing.T) {
 	refused(t, "a type that is not built in", err, leafward.UnsupportedType)
 }
 
+func TestAFileOfAnAgentBelongsToOneTarget(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		a, _ := w.agent(t, "web1", true)
+		b, _ := w.agent(t, "web2", true)
+		add := func(name, agent, config string) (leafward.Target, error) {
+			return w.CreateTarget(w.ctx, targetOf(name, "NGINX", agent), json.RawMessage(config))
+		}
+		shared := func(err error, words ...string) {
+			t.Helper()
+			e, ok := errors.AsType[*leafward.Error](err)
+			if !ok || e.Kind != leafward.Invalid || len(e.Fields) == 0 {
+				t.Fatalf("it is not refused: %v", err)
+			}
+			for _, want := range words {
+				if !strings.Contains(e.Fields[0].Field+" "+e.Fields[0].Problem+" "+e.Fields[0].Fix, want) {
+					t.Errorf("%q is not in %+v", want, e.Fields)
+				}
+			}
+		}
+		shop, err := add("shop", a.ID, `{"cert_path":"/etc/nginx/shop.pem","key_path":"/etc/nginx/shop.key","chain_path":"/etc/nginx/chain.pem"}`)
+		check(t, err)
+		_, err = add("blog", a.ID, `{"cert_path":"/etc/nginx/blog.pem","key_path":"/etc/nginx/shop.key"}`)
+		shared(err, "config.key_path", "/etc/nginx/shop.key", "the target shop", "another file")
+		_, err = add("blog", a.ID, `{"cert_path":"/etc/nginx/chain.pem","key_path":"/etc/nginx/blog.key"}`)
+		shared(err, "config.cert_path", "the target shop")
+		there, err := add("blog", b.ID, `{"cert_path":"/etc/nginx/shop.pem","key_path":"/etc/nginx/shop.key"}`)
+		check(t, err)
+		_, err = w.UpdateTarget(w.ctx, there.ID, "", func(t *leafward.Target) error { t.Agent = a.ID; return nil }, nil)
+		shared(err, "config.cert_path", "the target shop")
+		_, err = w.UpdateTarget(w.ctx, shop.ID, "", func(t *leafward.Target) error { t.Enabled = false; return nil }, nil)
+		check(t, err)
+		_, err = w.UpdateTarget(w.ctx, there.ID, "", func(t *leafward.Target) error { t.Agent = a.ID; return nil }, nil)
+		check(t, err)
+		_, err = w.UpdateTarget(w.ctx, shop.ID, "", func(t *leafward.Target) error { t.Enabled = true; return nil }, nil)
+		shared(err, "config.cert_path", "the target blog")
+		_, err = w.UpdateTarget(w.ctx, shop.ID, "", func(t *leafward.Target) error { t.Name = "old shop"; return nil }, json.RawMessage(`{"port":8443}`))
+		check(t, err)
+	})
+}
+
 func fields(e *leafward.Error, ok bool) []leafward.Field {
 	if !ok {
 		return nil

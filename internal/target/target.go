@@ -64,6 +64,7 @@ type Plugin struct {
 	Config   any    // zero value of the Config struct, for its schema
 	Parse    func(config json.RawMessage) error
 	Endpoint func(config json.RawMessage) (Endpoint, error)
+	Files    func(config json.RawMessage) map[string]string // what it writes: paths by the property that names them; no secrets are needed
 	New      func(config json.RawMessage, host Host) (Target, error)
 }
 

@@ -92,10 +92,10 @@ func TestANameIsTakenInItsTeamOnly(t *testing.T) {
 		h.make(t, "/api/v1/agents", `{"id":"ag-shared","name":"shared"}`)
 		for path, properties := range map[string]string{
 			"owners": "", "profiles": "", "renewal-policies": "", "agents": "", "issuers": `,"type":"GenericCA"`, "certificates": `,"common_name":"a.example.com"`,
-			"targets": `,"type":"NGINX","agent_id":"ag-shared","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`,
+			"targets": `,"type":"NGINX","agent_id":"ag-shared","config":{"cert_path":"/etc/c#.pem","key_path":"/etc/k#.pem"}`,
 		} {
 			body := func(name, team string) string {
-				return fmt.Sprintf(`{"name":%q,"team_id":%q%s}`, name, team, properties)
+				return fmt.Sprintf(`{"name":%q,"team_id":%q%s}`, name, team, fill(properties))
 			}
 			path = "/api/v1/" + path
 			first := h.make(t, path, body("same", leafward.DefaultTeam))

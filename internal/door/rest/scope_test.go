@@ -56,7 +56,7 @@ func (c crowd) properties(t *testing.T) map[string]string {
 		"/api/v1/certificates/bulk-reassign": `"certificate_ids":["mc-#"],"owner_id":"o-default"`,
 		"/api/v1/agents":                     `"name":"a #"`,
 		"/api/v1/agents/invitations":         `"name":"a #"`,
-		"/api/v1/targets":                    fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`, c.agents[leafward.DefaultTeam]),
+		"/api/v1/targets":                    fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c#.pem","key_path":"/etc/k#.pem"}`, c.agents[leafward.DefaultTeam]),
 	}
 }
 
@@ -122,7 +122,7 @@ func invitationOf(t *testing.T, h house, team string) string {
 // targetOf is an nginx on a host of the team.
 func targetOf(t *testing.T, h house, team string) string {
 	t.Helper()
-	return posted("/api/v1/targets", fmt.Sprintf(`"name":"web #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`, agentOf(t, h, team)))(t, h, team)
+	return posted("/api/v1/targets", fmt.Sprintf(`"name":"web #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c#.pem","key_path":"/etc/k#.pem"}`, agentOf(t, h, team)))(t, h, team)
 }
 
 // eventOf is the birth of an owner of the team, or that of the first key.

@@ -74,11 +74,11 @@ func TestWhatIsWrittenIsWhatIsAnswered(t *testing.T) {
 		base := strings.TrimSuffix(api.Operations()[i].Path, "/{id}")
 		properties := c.properties(t)[base]
 		if owner == "targets" {
-			properties = `"name":"w #","type":"NGINX","agent_id":"ag-own","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}`
+			properties = `"name":"w #","type":"NGINX","agent_id":"ag-own","config":{"cert_path":"/etc/c#.pem","key_path":"/etc/k#.pem"}`
 		}
 		made := c.writes(t, http.MethodPost, base, properties, property, s)
 		c.shows(t, base+"/"+made, property, s.value)
-		if owner == "certificates" { // a target carries one
+		if owner == "certificates" || owner == "targets" { // a target carries one, and no two write the same files
 			c.expect(t, "admin", http.MethodDelete, base+"/"+made, "", 204, "", "")
 		}
 		if slices.Contains(fixed(), name) {
@@ -124,7 +124,7 @@ func (c crowd) shows(t *testing.T, path, property, value string) {
 func TestAVerbDoesWhatItsRequestSays(t *testing.T) {
 	h := newHouse(t, storetest.SQLite(t, nil))
 	h.furnish(t)
-	h.make(t, "/api/v1/targets", `{"id":"tgt-two","name":"two","type":"NGINX","agent_id":"ag-own","config":{"cert_path":"/etc/c.pem","key_path":"/etc/k.pem"}}`)
+	h.make(t, "/api/v1/targets", `{"id":"tgt-two","name":"two","type":"NGINX","agent_id":"ag-own","config":{"cert_path":"/etc/c2.pem","key_path":"/etc/k2.pem"}}`)
 	id := h.make(t, "/api/v1/certificates?wait=30", `{"common_name":"a.example.com","key_source":"server"}`)["id"].(string)
 	at := "/api/v1/certificates/" + id
 	version := func() string {

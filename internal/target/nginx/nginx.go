@@ -40,6 +40,10 @@ func Plugin() target.Plugin {
 			c, err := Parse(raw)
 			return c.Endpoint(), err
 		},
+		Files: func(raw json.RawMessage) map[string]string {
+			c, _ := Parse(raw) // what is wrong with it is told where it is written
+			return map[string]string{"cert_path": c.CertPath, "key_path": c.KeyPath, "chain_path": c.ChainPath}
+		},
 		New: New,
 	}
 }
