@@ -104,3 +104,26 @@ func TestAPauseEndsWhenAJobIsDone(t *testing.T) {
 		}
 	})
 }
+
+func TestAFleetThatLostItsServerComesBackSpread(t *testing.T) {
+	p, early, late := DefaultPace(), 0, 0
+	for range 2000 {
+		switch d := p.comeback(0, nil); {
+		case d < p.First/2 || d > 3*p.First:
+			t.Fatalf("it comes back after %v", d)
+		case d < p.First:
+			early++
+		case d > 2*p.First:
+			late++
+		}
+	}
+	if early < 200 || late < 200 {
+		t.Errorf("of 2000 agents %d come back early and %d late", early, late)
+	}
+	if d := p.comeback(30, nil); d > p.Longest {
+		t.Errorf("after many failures it waits %v", d)
+	}
+	if d := p.comeback(0, &leafward.Error{Kind: leafward.Later, After: 20 * time.Second}); d < 20*time.Second {
+		t.Errorf("it waits %v, and was asked for 20s", d)
+	}
+}

@@ -63,7 +63,7 @@ func (r *report) run(ctx context.Context) {
 			n = 0
 			continue
 		}
-		rest(ctx, r.agent.pace.backoff(n, err))
+		rest(ctx, r.agent.pace.comeback(n, err))
 		n++
 		select {
 		case r.wake <- struct{}{}:
@@ -123,7 +123,7 @@ func (r *report) settle(ctx context.Context, outcome error) error {
 		case final(err):
 			return err
 		}
-		timer := time.NewTimer(r.agent.pace.backoff(n, err))
+		timer := time.NewTimer(r.agent.pace.comeback(n, err))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

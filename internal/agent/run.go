@@ -271,7 +271,7 @@ func (t *trouble) wait(ctx context.Context, err error) {
 		t.agent.log.WarnContext(ctx, t.what+"; trying again", "error", text)
 		t.last = text
 	}
-	rest(ctx, t.agent.pace.backoff(t.n, err))
+	rest(ctx, t.agent.pace.comeback(t.n, err))
 	t.n++
 }
 
@@ -283,9 +283,21 @@ func (t *trouble) over(ctx context.Context) {
 	t.n, t.last = 0, ""
 }
 
-// backoff is how long to wait after n failures before this one, at least as long as the other side asked for.
+// comeback is how long to wait after n failures to reach the server before this one, at least as long as it asked for. It
+// lies between a half and three times First, doubled with each failure: of a fleet that lost its server at one moment, each
+// agent comes back at another, since two thousand greetings of TLS at once keep a small server busy for seconds.
+func (p Pace) comeback(n int, err error) time.Duration {
+	d := min(p.First<<min(n, 16), p.Longest/3)
+	return p.asked(d/2+rand.N(d*5/2+1), err)
+}
+
+// backoff is how long to leave alone what failed n times before, at least as long as the other side asked for.
 func (p Pace) backoff(n int, err error) time.Duration {
-	d := spread(min(p.First<<min(n, 16), p.Longest))
+	return p.asked(spread(min(p.First<<min(n, 16), p.Longest)), err)
+}
+
+// asked is the wait, or the longer one that an answer asks for.
+func (p Pace) asked(d time.Duration, err error) time.Duration {
 	if e, ok := errors.AsType[*leafward.Error](err); ok {
 		d = max(d, min(e.After, p.Longest))
 	}
