@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/pki"
@@ -51,6 +52,13 @@ type dir struct {
 	lock io.Closer
 }
 
+// A program that the agent starts holds the lock too until it has taken over its process, a moment later than an agent that
+// ends meanwhile.
+const (
+	lockTries = 20
+	lockPause = 10 * time.Millisecond
+)
+
 // openDir makes and locks a data directory.
 func openDir(path string) (*dir, error) {
 	path, err := filepath.Abs(path)
@@ -61,6 +69,10 @@ func openDir(path string) (*dir, error) {
 		return nil, err
 	}
 	held, err := lock(filepath.Join(path, "agent.lock"))
+	for tries := 0; errors.Is(err, errLocked) && tries < lockTries; tries++ {
+		<-time.After(lockPause)
+		held, err = lock(filepath.Join(path, "agent.lock"))
+	}
 	if errors.Is(err, errLocked) {
 		return nil, leafward.Errorf(leafward.Conflict, "stop it first, or give this one another --data-dir", "another agent uses the data directory %s", path)
 	}
