@@ -55,8 +55,8 @@ func TestAnAuthorityThatIsKnownFromAChainIsImportedInItsPlace(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w, e := start(t, db, publicURL), newElsewhere(t)
 		made := map[int]leafward.Issuer{}
-		for _, at := range []int{0, 2, 1} { // the issuing one with its chain, then those that stand in it
-			row, err := w.adopt(t, e, at, 2)
+		for _, at := range []int{0, 2, 1} { // the issuing one with its chain, then those that stand in it, each alone
+			row, err := w.adopt(t, e, at, max(at, 2-2*at))
 			check(t, err)
 			made[at] = row
 			sound(t, w, row.ID)
@@ -77,6 +77,12 @@ func TestAnAuthorityThatIsKnownFromAChainIsImportedInItsPlace(t *testing.T) {
 				a, err := v.Authority(made[at].Authority)
 				if err != nil || a.Parent != above || a.Custody != "local" {
 					t.Errorf("authority %d stands below %q: %v", at, a.Parent, err)
+				}
+				if above == "" {
+					above = a.ID
+				}
+				if certs, err := v.CACertificates(a.ID); err != nil || len(certs) != 1 || certs[0].Signer != above {
+					t.Errorf("authority %d has %d certificates, not one signed by %s: %v", at, len(certs), above, err)
 				}
 			}
 			return nil
