@@ -135,7 +135,7 @@ func (r *run) issueLine(c *api.Certificate) string {
 }
 
 // usualKey is what issue makes when no --key-type is given.
-var usualKey = pki.KeyKind{Algorithm: pki.ECDSA, Size: 256}
+func usualKey() pki.KeyKind { return pki.KeyKind{Algorithm: pki.ECDSA, Size: 256} }
 
 // kindOf is the kind of keys that a certificate's record asks for; the zero value when it takes any.
 func kindOf(c *api.Certificate) pki.KeyKind {
@@ -144,7 +144,7 @@ func kindOf(c *api.Certificate) pki.KeyKind {
 
 // keyFlag is the flag of issue for a record that asks for keys of another kind than the usual one.
 func keyFlag(c *api.Certificate) string {
-	if kind := kindOf(c); kind.String() != "" && kind != usualKey {
+	if kind := kindOf(c); kind.String() != "" && kind != usualKey() {
 		return " --key-type " + kind.String()
 	}
 	return ""

@@ -38,7 +38,7 @@ func (c *issueCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	if kind.Algorithm == "" {
-		kind = usualKey
+		kind = usualKey()
 	}
 	key, err := pki.GenerateKey(kind)
 	if err != nil {
