@@ -31,9 +31,9 @@ type report struct {
 
 // newReport begins to send. The caller closes it.
 func newReport(ctx context.Context, a *Agent, s *shift) *report {
-	ctx, stop := context.WithCancel(ctx)
+	until, stop := context.WithCancel(ctx)
 	r := &report{agent: a, shift: s, wake: make(chan struct{}, 1), stop: stop, ended: make(chan struct{})}
-	go r.run(ctx)
+	go r.run(ctx, until)
 	return r
 }
 
@@ -50,11 +50,12 @@ func (r *report) tell(step target.Step) {
 	}
 }
 
-func (r *report) run(ctx context.Context) {
+// run sends until the second context ends, which does not cut short what is being sent.
+func (r *report) run(ctx, until context.Context) {
 	defer close(r.ended)
-	for n := 0; ; {
+	for n := 0; until.Err() == nil; {
 		select {
-		case <-ctx.Done():
+		case <-until.Done():
 			return
 		case <-r.wake:
 		}
@@ -63,7 +64,7 @@ func (r *report) run(ctx context.Context) {
 			n = 0
 			continue
 		}
-		rest(ctx, r.agent.pace.comeback(n, err))
+		rest(until, r.agent.pace.comeback(n, err))
 		n++
 		select {
 		case r.wake <- struct{}{}:
@@ -72,7 +73,8 @@ func (r *report) run(ctx context.Context) {
 	}
 }
 
-// close ends the sending beside the work; what is still queued goes with flush.
+// close ends the sending beside the work; what is still queued goes with flush. What is being sent is not cut short: the
+// server may have it, and would get it twice.
 func (r *report) close() {
 	r.stop()
 	<-r.ended

@@ -135,17 +135,17 @@ func (r *run) brokenAgents(ctx context.Context, now *standing) error {
 	return nil
 }
 
-// nextToEnd finds the certificate in use that ends first.
+// nextToEnd finds the certificate in use that ends first. One without a version has no end.
 func (r *run) nextToEnd(ctx context.Context, now *standing) error {
-	for _, state := range []leafward.CertificateStatus{leafward.StatusExpiring, leafward.StatusActive} {
-		page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(state), Listing: api.Listing{PerPage: 1, Sort: "expires_at"}})
+	for _, state := range []leafward.CertificateStatus{leafward.StatusExpiring, leafward.StatusActive, leafward.StatusInProgress, leafward.StatusFailed} {
+		page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(state), Listing: api.Listing{PerPage: maxBreaks, Sort: "expires_at"}})
 		if err != nil {
 			return err
 		}
-		if len(page.Data) > 0 {
-			c := page.Data[0]
-			now.Next = &nextEnd{c.Name, c.ExpiresAt, c.RenewsAt}
-			return nil
+		for _, c := range page.Data {
+			if c.ExpiresAt != nil && (now.Next == nil || c.ExpiresAt.Before(*now.Next.ExpiresAt)) {
+				now.Next = &nextEnd{c.Name, c.ExpiresAt, c.RenewsAt}
+			}
 		}
 	}
 	return nil

@@ -175,6 +175,12 @@ func TestWhatWaitsForACSRGetsItFromIssue(t *testing.T) {
 	d.ok("cert", "get", "db.example.com").has(t, 0, "✔ Active", "app=shop", "prod", "held by whoever sends the CSR")
 	d.ok("status").has(t, 0, "nothing is broken", "db.example.com expires")
 
+	d.ok("issue", "late.example.com", "--ttl", "80d", "--out", out)
+	d.ok("status").has(t, 0, "next    late.example.com expires")
+	d.ok("issue", "db.example.com", "--out", out, "--force")
+	d.ok("issue", "early.example.com", "--ttl", "20d", "--out", out)
+	d.ok("cert", "renew", "early.example.com")
+	d.ok("status").has(t, 0, "next    early.example.com expires")
 	d.ok("cert", "renew", "db.example.com").has(t, 0, "next  leafward issue db.example.com --force")
 	d.ok("job", "cancel", "db.example.com").has(t, 0, "the renewal of db.example.com is cancelled", "next")
 	d.refused("conflict", "", "job", "cancel", "db.example.com")
