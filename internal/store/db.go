@@ -104,7 +104,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	}
 	writing, err := db.dial(ctx)
 	if err != nil {
-		return nil, errors.Join(translate(err), pool.Close(), lock.Close())
+		return nil, errors.Join(damaged(c.Path, translate(err)), pool.Close(), lock.Close())
 	}
 	db.writer = newWriter(db, writing)
 	go db.writer.run()

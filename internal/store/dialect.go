@@ -85,6 +85,15 @@ func translateSQLite(e *sqlite.Error) error {
 	return e
 }
 
+// damaged tells of a file that SQLite does not know as a database of its own.
+func damaged(path string, err error) error {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok || e.Code()&0xff != sqlite3.SQLITE_NOTADB && e.Code()&0xff != sqlite3.SQLITE_CORRUPT {
+		return err
+	}
+	return &leafward.Error{Kind: leafward.Invalid, Message: path + " is no SQLite database, or is damaged", Fix: "put the data directory back from a backup, or name another --data-dir", Cause: err}
+}
+
 func translatePostgres(e *pgconn.PgError) error {
 	switch e.Code {
 	case "53100":

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"errors"
 	"net/url"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/pgtest"
 )
 
@@ -41,5 +45,19 @@ func TestPostgreSQLWaitsForTheDiskWhateverTheDatabaseIsSetTo(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestAFileThatIsNoDatabaseIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leafward.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(t.Context(), Config{Path: path})
+	if err == nil {
+		t.Fatal(db.Close())
+	}
+	if e, ok := errors.AsType[*leafward.Error](err); !ok || e.Kind != leafward.Invalid || !strings.Contains(e.Message, path+" is no SQLite database, or is damaged") || !strings.Contains(e.Fix, "backup") {
+		t.Errorf("%v", err)
 	}
 }
