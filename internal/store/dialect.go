@@ -102,6 +102,8 @@ func translatePostgres(e *pgconn.PgError) error {
 		return taken(e.ConstraintName, e)
 	case "23503":
 		return referenced(e)
+	case "28P01", "28000", "3D000":
+		return &leafward.Error{Kind: leafward.Later, Message: "the database refuses the connection", Fix: "check the user, the password and the name of the database in --database", After: second, Cause: e}
 	case "53300", "57P01", "57P02", "57P03":
 		return &leafward.Error{Kind: leafward.Later, Message: "the database is not available", Fix: "wait until it is back; nothing was changed", After: second, Cause: e}
 	}

@@ -61,3 +61,22 @@ func TestAFileThatIsNoDatabaseIsNamed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestADatabaseThatRefusesItsUserSaysWhatToCheck(t *testing.T) {
+	u, err := url.Parse(pgtest.DSN(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, none := *u, *u
+	wrong.User = url.UserPassword("nobody", "secret")
+	none.Path = "/none"
+	for _, given := range []string{wrong.String(), none.String()} {
+		db, err := Open(t.Context(), Config{URL: given})
+		if err == nil {
+			t.Fatal(db.Close())
+		}
+		if e, ok := errors.AsType[*leafward.Error](err); !ok || e.Kind != leafward.Later || !strings.Contains(e.Fix, "--database") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v", err)
+		}
+	}
+}
