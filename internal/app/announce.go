@@ -91,8 +91,11 @@ func (a *App) words(issuing *x509.Certificate, fingerprint string, urls []string
 		lines = append(lines, pick(i == 0, "  Serves     ", "             ")+url)
 	}
 	lines = append(lines, "  CRL, OCSP  "+a.plainURL())
-	if a.config.PublicURL != "" {
+	switch {
+	case a.authorities.Base() != "":
 		lines = append(lines, "             "+a.config.PublicURL+" in certificates")
+	case a.config.PublicURL != "":
+		lines = append(lines, "             "+a.config.PublicURL+" is this machine alone: not in certificates")
 	}
 	flag := ""
 	if a.config.DataDirGiven {

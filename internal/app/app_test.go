@@ -69,6 +69,19 @@ func TestTheStartTellsAPersonWhatMatters(t *testing.T) {
 	}
 }
 
+func TestAPublicURLThatIsThisMachineAloneIsNotSaidToBeInCertificates(t *testing.T) {
+	settings := fresh(t)
+	settings.PublicURL = "http://[::1]:8480"
+	s := start(t, settings)
+	get(t, s.owner(t), "http://local/health")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if words := s.out.String(); !strings.Contains(words, "             http://[::1]:8480 is this machine alone: not in certificates\n") {
+		t.Error(words)
+	}
+}
+
 func TestAListenerOnAllAddressesIsToldByTheServersName(t *testing.T) {
 	settings := fresh(t)
 	settings.PublicListen, settings.Hostnames = ":0", []string{"a.example", "b.example"}

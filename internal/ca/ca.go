@@ -71,6 +71,9 @@ func New(c Config) (*CA, error) {
 	}, nil
 }
 
+// Base is where the world reaches what the URLs in certificates name; "" when they have none.
+func (c *CA) Base() string { return c.base }
+
 // publicBase is the base of URLs in certificates; "" when there is none that others can reach.
 func publicBase(text string) (string, error) {
 	if text == "" {
