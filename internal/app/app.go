@@ -230,7 +230,8 @@ func (a *App) nudge() {
 // Document is the OpenAPI document of a version.
 func Document(version string) ([]byte, error) { return rest.Document(version) }
 
-// tlsConfig is what every TLS listener of the server speaks.
+// tlsConfig is what every TLS listener of the server speaks. Ours ask for TLS 1.3; clients of other makes may know TLS 1.2
+// only.
 func (a *App) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.own.get, NextProtos: []string{"h2", "http/1.1"}}
 }
