@@ -45,6 +45,7 @@ func TestAClockThatIsOffIsToldAndFarOffTakesNothing(t *testing.T) {
 		if p != nil {
 			p.Drop()
 		}
+		w.mended(e) // and with that a look at the queue is over that had begun before
 		j := w.enqueue(pending("try", skew.String()))
 		if want.takes {
 			w.until(j.ID, is(leafward.JobCompleted))
