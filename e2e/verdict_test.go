@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -226,12 +227,7 @@ func (v *verdict) ask(t *testing.T, c *certificate) (status ocsp.Status, err err
 	if err != nil {
 		return status, err
 	}
-	response, err := plain(t).Post(v.server.plain+"/.well-known/pki/ocsp/iss-local", "application/ocsp-request", bytes.NewReader(der))
-	if err != nil {
-		return status, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	body, err := v.post(t, der)
 	if err != nil {
 		return status, err
 	}
@@ -243,6 +239,30 @@ func (v *verdict) ask(t *testing.T, c *certificate) (status ocsp.Status, err err
 		return status, fmt.Errorf("the answer is %v", parsed.Code)
 	}
 	return parsed.Singles[0].Status, nil
+}
+
+// post sends an OCSP request, and sends it again where an address asks more often than it may.
+func (v *verdict) post(t *testing.T, der []byte) ([]byte, error) {
+	for {
+		response, err := plain(t).Post(v.server.plain+"/.well-known/pki/ocsp/iss-local", "application/ocsp-request", bytes.NewReader(der))
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusTooManyRequests {
+			return body, err
+		}
+		seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+		if err != nil {
+			return nil, fmt.Errorf("429 that does not say when to come back: %w", err)
+		}
+		select {
+		case <-time.After(time.Duration(seconds) * time.Second):
+		case <-t.Context().Done():
+			return nil, t.Context().Err()
+		}
+	}
 }
 
 // audit: the exported log verifies, and has one event for each thing that was acknowledged.
