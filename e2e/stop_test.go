@@ -93,8 +93,6 @@ func (d *stops) issue(t *testing.T, host string) bool {
 		d.cut.Add(1)
 		t.Errorf("%s was cut off: %v", host, err)
 		return false
-	case a.status == http.StatusServiceUnavailable:
-		return false
 	case a.status != http.StatusCreated:
 		t.Errorf("%s: %d %s", host, a.status, a.body)
 		return false

@@ -70,6 +70,9 @@ func (c *CA) ages(v *store.View, a *authority) (bool, error) {
 	if err != nil || !found || parent.Custody != custodyLocal || parent.State != leafward.AuthorityActive {
 		return false, err
 	}
+	if !parent.NotAfter.After(a.cert.NotAfter) {
+		return false, nil // a successor would end no later
+	}
 	issuer, err := v.Issuer(a.Issuer)
 	if err != nil || issuer.Authority != a.ID {
 		return false, err
@@ -106,9 +109,6 @@ func (c *CA) succeed(ctx context.Context, a *authority) error {
 	}
 	if err := f.certify("issued", a.Parent, issued.Certificate, now); err != nil {
 		return err
-	}
-	if !f.cert.NotAfter.After(a.cert.NotAfter) {
-		return leafward.Errorf(leafward.Conflict, "make a new root, and an issuer below it", "the authority above it ends too soon, on %s", f.cert.NotAfter.UTC().Format(time.DateOnly))
 	}
 	return c.db.Write(ctx, func(tx *store.Tx) error {
 		before, err := tx.Authority(a.ID)

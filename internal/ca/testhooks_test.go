@@ -320,3 +320,28 @@ func TestAnAuthorityNearItsEndIsSucceededAndAnswersToTheLast(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAuthorityThatEndsWithTheOneAboveItHasNoSuccessor(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		const day = 24 * time.Hour
+		old := w.authority(t, w.issue(t, order(t, "r-first")).Authority)
+		clock.Advance(w.authority(t, old.Parent).NotAfter.Sub(clock.Now()) - 100*day)
+		check(t, w.Succeed(w.ctx))
+		last := w.authority(t, w.authority(t, old.ID).Successor)
+		if end := w.authority(t, old.Parent).NotAfter; !last.NotAfter.Equal(end) {
+			t.Fatalf("it ends on %v, and the one above it on %v", last.NotAfter, end)
+		}
+		clock.Advance(60 * day)
+		check(t, w.Succeed(w.ctx))
+		if now := w.authority(t, last.ID); now.State != leafward.AuthorityActive || now.Successor != "" {
+			t.Errorf("it is %s and succeeded by %q", now.State, now.Successor)
+		}
+		check(t, w.config.DB.View(w.ctx, func(v *store.View) error {
+			left, err := v.ReservedBefore(v.Now.Add(time.Hour), 10)
+			if len(left) > 0 {
+				t.Errorf("%d serials were reserved in vain", len(left))
+			}
+			return err
+		}))
+	})
+}
