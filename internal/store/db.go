@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +45,7 @@ type DB struct {
 	writer  *writer    // SQLite: the one connection that writes
 	lock    io.Closer  // SQLite: keeps a second process off the data directory
 	changes changes
+	memory  atomic.Pointer[memory] // of the newest generation that this process saw
 	closing sync.Once
 }
 
@@ -74,7 +76,9 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 		_ = pool.Close()
 		return nil, translate(err)
 	}
-	return &DB{dialect: postgresDialect(), config: c, pool: pool}, nil
+	db := &DB{dialect: postgresDialect(), config: c, pool: pool}
+	db.memory.Store(newMemory(""))
+	return db, nil
 }
 
 // Lock keeps a second process off a data directory until it is closed. Opening SQLite does so by itself.
@@ -92,13 +96,14 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	dsn := "file:" + uriPath(c.Path) + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-		"&_pragma=foreign_keys(1)&_pragma=cache_size(-8000)&_pragma=journal_size_limit(67108864)"
+		"&_pragma=foreign_keys(1)&_pragma=cache_size(-8000)&_pragma=journal_size_limit(67108864)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(4000)"
 	pool, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	pool.SetMaxOpenConns(c.Readers + 1)
 	db := &DB{dialect: sqliteDialect(), config: c, pool: pool, lock: lock, readers: make(chan *conn, c.Readers)}
+	db.memory.Store(newMemory(""))
 	for range c.Readers {
 		db.readers <- &conn{dialect: db.dialect} // dialled when first used
 	}

@@ -17,13 +17,14 @@ type dialect struct {
 	name   string
 	skip   string // appended to a claim so that replicas do not wait for each other
 	marks  string // what stands for the argument $1 in the engine's own words
+	lastID bool   // the number that a row got is told with the INSERT, without RETURNING
 	tokens *strings.Replacer
 }
 
 var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 func sqliteDialect() dialect {
-	return dialect{name: "sqlite", marks: "?$1", tokens: strings.NewReplacer(
+	return dialect{name: "sqlite", marks: "?$1", lastID: true, tokens: strings.NewReplacer(
 		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID")}
 }
 

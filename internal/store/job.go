@@ -62,7 +62,9 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 	n := tx.Exec("INSERT INTO jobs ("+t.list+") VALUES ("+marks(1, len(args))+") ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
 	if n == 1 {
 		*job = fresh
-		tx.touchJob(job)
+		if tx.touch(job.ID); job.Status.Open() {
+			tx.touchJob(job)
+		}
 		tx.Fail(remember(&tx.View, t, job))
 		return true
 	}

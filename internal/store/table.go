@@ -138,6 +138,10 @@ func (l *layout) scanRow(scan func(...any) error, out reflect.Value) error {
 
 // selectAll reads every row that the tail (WHERE … ORDER BY … LIMIT …) picks. It does not apply the actor's scope.
 func selectAll[T any](v *View, t table[T], tail string, args ...any) ([]T, error) {
+	return recall(v, t.name, tail, args, func() ([]T, error) { return readAll(v, t, tail, args) })
+}
+
+func readAll[T any](v *View, t table[T], tail string, args []any) ([]T, error) {
 	var all []T
 	err := v.rows(func(scan func(...any) error) error {
 		var row T
@@ -200,6 +204,11 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 		return
 	}
 	c := t.columns[auto]
+	tx.notice(query)
+	if tx.lastID { // RETURNING would cost a copy of every page that the row touches
+		v.FieldByIndex(c.path).SetInt(tx.insert(query, args))
+		return
+	}
 	_, err = tx.one(query+" RETURNING "+c.name, args, v.FieldByIndex(c.path).Addr().Interface())
 	tx.Fail(err)
 }

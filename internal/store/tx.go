@@ -23,6 +23,7 @@ type View struct {
 	ctx      context.Context
 	q        querier
 	rowsRead map[string]*readRow // by table and id; nil where nothing is written
+	memory   *memory             // nil where something is written
 }
 
 // Tx is a View that also writes. Writing methods keep the first error, which Write returns;
@@ -33,6 +34,7 @@ type Tx struct {
 	events  []leafward.Event
 	touched map[string]bool // topics of what was written
 	folds   map[leafward.FoldKey]int
+	steady  bool // a steady table was written to
 }
 
 // touch names what was written, for those who watch it.
@@ -42,6 +44,9 @@ func (tx *Tx) touch(topic string) {
 	}
 	tx.touched[topic] = true
 }
+
+// notice notes what a statement is about to write to.
+func (tx *Tx) notice(query string) { tx.steady = tx.steady || steady(written(query)) }
 
 // Err is the first error of a writing method so far.
 func (tx *Tx) Err() error { return tx.err }
@@ -58,6 +63,7 @@ func (tx *Tx) Exec(query string, args ...any) int64 {
 	if tx.err != nil {
 		return 0
 	}
+	tx.notice(query)
 	result, err := tx.q.ExecContext(tx.ctx, query, args...)
 	if err != nil {
 		tx.Fail(err)
@@ -66,6 +72,16 @@ func (tx *Tx) Exec(query string, args ...any) int64 {
 	n, err := result.RowsAffected()
 	tx.Fail(err)
 	return n
+}
+
+// insert runs one INSERT on SQLite and returns the number that the database made.
+func (tx *Tx) insert(query string, args []any) (number int64) {
+	result, err := tx.q.ExecContext(tx.ctx, query, args...)
+	if err == nil {
+		number, err = result.LastInsertId()
+	}
+	tx.Fail(err)
+	return number
 }
 
 // Try runs a part of the change by itself. When the part is refused, what it wrote is undone and the change may go on
@@ -176,12 +192,12 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	}
 	// Hazard: a statement that ended while its context did is told as cancelled. BEGIN takes no lock and waits for nobody,
 	// so it is left to its end: what it began must be known.
-	whole := context.WithoutCancel(ctx)
+	whole, known := context.WithoutCancel(ctx), db.memory.Load()
 	if _, err := c.ExecContext(whole, "BEGIN DEFERRED"); err != nil {
 		return translate(err)
 	}
 	defer func() { _, _ = c.ExecContext(whole, "ROLLBACK") }()
-	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c})
+	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c, memory: known})
 }
 
 func (db *DB) viewPostgres(ctx context.Context, actor leafward.Actor, read func(*View) error) error {
@@ -192,9 +208,11 @@ func (db *DB) viewPostgres(ctx context.Context, actor leafward.Actor, read func(
 	defer func() { _ = tx.Rollback() }()
 	v := &View{Actor: actor, dialect: db.dialect, ctx: ctx, q: tx}
 	var now int64
-	if _, err := v.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", nil, &now); err != nil {
+	var current string
+	if _, err := v.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+generation, nil, &now, &current); err != nil {
 		return err
 	}
+	v.memory = db.remembered(current)
 	v.Now = instant(now).Add(db.config.Clock.Offset())
 	return read(v)
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,6 +116,9 @@ func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func
 	tx.Now = instant(now).Add(db.config.Clock.Offset()).Truncate(time.Microsecond)
 	if err := run(tx, change); err != nil {
 		return nil, "", err
+	}
+	if tx.begetGeneration(); tx.err != nil {
+		return nil, "", tx.err
 	}
 	if err := db.config.Points.Hit("store.before-commit"); err != nil {
 		return nil, "", err
@@ -317,7 +321,11 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
 		return err
 	}
-	if _, err = w.conn.ExecContext(background, "COMMIT"); err == nil {
+	_, err = w.conn.ExecContext(background, "COMMIT")
+	if slices.ContainsFunc(batch, func(p *pending) bool { return p.tx.steady }) {
+		w.db.memory.Store(newMemory("")) // before anybody is told; also when nobody knows what became of the commit
+	}
+	if err == nil {
 		w.db.changes.tell(touchedBy(batch))
 	}
 	return translate(err)
