@@ -29,17 +29,19 @@ func measurements() []measurement {
 		{"start", true, measureStart},
 		{"issue", true, measureIssue},
 		{"ocsp", false, measureOCSP},
+		{"lists", true, measureLists},
 	}
 }
 
 // bench is what every measurement is given.
 type bench struct {
-	program string        // path of bin/leafward
-	engine  string        // sqlite or postgres
-	cluster string        // superuser's URL of PostgreSQL, "" without one
-	time    time.Duration // of each load
-	clients int
-	profile string // directory for profiles, "" for none; wants a program with test hooks
+	program      string        // path of bin/leafward
+	engine       string        // sqlite or postgres
+	cluster      string        // superuser's URL of PostgreSQL, "" without one
+	time         time.Duration // of each load
+	clients      int
+	certificates int    // that a full server holds
+	profile      string // directory for profiles, "" for none; wants a program with test hooks
 }
 
 func main() {
@@ -48,6 +50,7 @@ func main() {
 	flag.DurationVar(&b.time, "time", 5*time.Second, "how long each load lasts")
 	flag.IntVar(&b.clients, "clients", 16, "how many clients work at once")
 	flag.StringVar(&b.profile, "profile", "", "write a profile of each load into this directory; wants -program bin/leafward-testhooks")
+	flag.IntVar(&b.certificates, "certificates", 100_000, "how many certificates a full server holds")
 	only := flag.String("run", "", "measure only what matches this regular expression")
 	flag.Parse()
 	b.cluster = os.Getenv("LEAFWARD_TEST_POSTGRES")

@@ -33,45 +33,59 @@ type server struct {
 	plain string // http://host:port
 	*api.Client
 	local *http.Client // over the local socket
+	base  string       // https://host:port
+	args  []string
+	dsn   string // of its PostgreSQL database, "" on SQLite
 	cmd   *exec.Cmd
 	ready time.Duration // from the start to the word that it is ready
 	drop  func() error  // of its database
 }
 
 // serve starts a server on an empty directory and waits until it is ready.
-func (b *bench) serve(ctx context.Context) (*server, error) {
-	home, err := os.MkdirTemp("", "bench-")
+func (b *bench) serve(ctx context.Context, flags ...string) (*server, error) {
+	s, err := b.place(ctx, flags...)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{home: home, drop: func() error { return nil }}
-	if err := b.launch(ctx, s); err != nil {
+	if err := s.start(ctx, b.program); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-func (b *bench) launch(ctx context.Context, s *server) error {
+// place makes the directory and the database of a server that does not run yet.
+func (b *bench) place(ctx context.Context, flags ...string) (*server, error) {
+	home, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{home: home, drop: func() error { return nil }}
+	if b.engine == "postgres" {
+		if s.dsn, s.drop, err = database(ctx, b.cluster); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(home))
+		}
+		flags = append(flags, "--database", s.dsn)
+	}
 	listen, err := freeAddress(ctx)
 	if err != nil {
-		return err
+		return nil, errors.Join(err, s.stop())
 	}
 	public, err := freeAddress(ctx)
 	if err != nil {
-		return err
+		return nil, errors.Join(err, s.stop())
 	}
-	s.plain = "http://" + public
-	args := []string{"serve", "--json", "--data-dir", s.data(), "--listen", listen, "--public-listen", public}
-	if b.engine == "postgres" {
-		dsn, drop, err := database(ctx, b.cluster)
-		if err != nil {
-			return err
-		}
-		s.drop = drop
-		args = append(args, "--database", dsn)
-	}
+	s.base, s.plain = "https://"+listen, "http://"+public
+	s.args = append([]string{"serve", "--json", "--data-dir", s.data(), "--listen", listen, "--public-listen", public}, flags...)
+	return s, nil
+}
+
+// start runs the server where it was placed, again after it ended.
+func (s *server) start(ctx context.Context, program string) error {
 	heard := &listener{words: []byte(`"msg":"ready"`), heard: make(chan struct{})}
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), b.program, args...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = heard, heard
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	begun := time.Now()
@@ -82,17 +96,25 @@ func (b *bench) launch(ctx context.Context, s *server) error {
 	case <-heard.heard:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		return fmt.Errorf("the server is not ready: %s", heard.said)
 	}
 	s.ready = time.Since(begun)
-	return s.connect(ctx, "https://"+listen)
+	return nil
 }
 
 func (s *server) data() string { return filepath.Join(s.home, "data") }
 
+// database is where the server keeps what it knows, as a path or a URL.
+func (s *server) database() string {
+	if s.dsn != "" {
+		return s.dsn
+	}
+	return filepath.Join(s.data(), "leafward.db")
+}
+
 // connect makes an administrator's client: TLS 1.3, kept alive, one connection for each of its users.
-func (s *server) connect(ctx context.Context, base string) error {
+func (s *server) connect(ctx context.Context) error {
 	s.local = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.data(), "leafward.sock"))
 	}}}
@@ -107,16 +129,22 @@ func (s *server) connect(ctx context.Context, base string) error {
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(root)
 	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 64}
-	s.Client = &api.Client{Base: base, Key: key.Secret, HTTP: &http.Client{Transport: over}}
+	s.Client = &api.Client{Base: s.base, Key: key.Secret, HTTP: &http.Client{Transport: over}}
 	return nil
+}
+
+// end lets the server end by itself; what it has stays.
+func (s *server) end() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		_ = s.cmd.Wait() // it is measured, not judged
+		s.cmd = nil
+	}
 }
 
 // stop ends the server and removes what it had.
 func (s *server) stop() error {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait() // it is measured, not judged
-	}
+	s.end()
 	return errors.Join(s.drop(), os.RemoveAll(s.home))
 }
 

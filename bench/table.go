@@ -18,14 +18,16 @@ type row struct {
 	cpu    time.Duration // of the server, for one operation
 	bare   string        // limit measured in the same run, "" where there is none
 	ratio  float64       // of figure and limit; 0 where there is none
+	goal   string        // what it should be, "" where nothing is said
+	missed bool          // the goal
 }
 
-const layout = "%-46s %-9s %-34s %-9s %-24s %s\n"
+const layout = "%-46s %-9s %-34s %-9s %-11s %-6s %s\n"
 
 func printHead(out io.Writer) {
 	fmt.Fprintln(out, machine())
-	fmt.Fprintf(out, layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio")
-	fmt.Fprintln(out, strings.Repeat("─", 132))
+	fmt.Fprintf(out, layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio", "goal")
+	fmt.Fprintln(out, strings.Repeat("─", 150))
 }
 
 func (r row) print(out io.Writer, engine string) {
@@ -36,7 +38,11 @@ func (r row) print(out io.Writer, engine string) {
 	if r.ratio > 0 {
 		ratio = fmt.Sprintf("%.2f", r.ratio)
 	}
-	fmt.Fprintf(out, layout, r.what, engine, r.figure, cpu, r.bare, ratio)
+	goal := r.goal
+	if r.missed {
+		goal += ": missed"
+	}
+	fmt.Fprintf(out, layout, r.what, engine, r.figure, cpu, r.bare, ratio, goal)
 }
 
 // machine says where the figures are from.

@@ -1,0 +1,116 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/leafward/leafward/api"
+)
+
+// looking is one way to look at the certificates.
+type looking struct {
+	what  string
+	query func(n int) url.Values // of the request number n
+	page  bool                   // any page by its number, which may take longer when there are a million
+}
+
+// lookings are the ways, for a list that is that long and whose last cursor is known.
+func lookings(many int, cursor string) []looking {
+	one := func(key, value string) func(int) url.Values {
+		return func(int) url.Values { return url.Values{key: {value}} }
+	}
+	sorts := []string{"name", "-expires_at", "common_name", "-updated_at", "id"}
+	return []looking{
+		{"first page", func(int) url.Values { return url.Values{} }, false},
+		{"behind a cursor", one("cursor", cursor), false},
+		{"any page", func(n int) url.Values { return url.Values{"page": {strconv.Itoa(1 + n*7919%(many/50))}} }, true},
+		{"the last page", one("page", strconv.Itoa(many/50)), true},
+		{"filtered, many", func(n int) url.Values {
+			return [...]url.Values{{"environment": {"production"}}, {"status": {"Active"}}, {"issuer_id": {"iss-local"}}, {"team_id": {"t-default"}, "status": {"Revoked"}}}[n%4]
+		}, false},
+		{"filtered, few", func(n int) url.Values { return url.Values{"name": {hostOf(n * 7919 % many)}} }, false},
+		{"sorted", func(n int) url.Values { return url.Values{"sort": {sorts[n%len(sorts)]}} }, false},
+		{"filtered and sorted", func(n int) url.Values {
+			return url.Values{"environment": {"staging"}, "status": {"Active"}, "sort": {sorts[n%len(sorts)]}}
+		}, false},
+		{"searched, few", func(n int) url.Values { return url.Values{"q": {hostOf(n * 7919 % many)}} }, false},
+		{"searched, many", func(n int) url.Values {
+			return url.Values{"q": {[...]string{"web-", "oslo", "example.com", "db-1"}[n%4]}}
+		}, false},
+	}
+}
+
+// measureLists asks for pages of fifty of very many certificates, by one client.
+func measureLists(ctx context.Context, b *bench) ([]row, error) {
+	s, err := b.filled(ctx, b.certificates)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := b.lists(ctx, s)
+	return rows, errors.Join(err, s.stop())
+}
+
+func (b *bench) lists(ctx context.Context, s *server) (rows []row, err error) {
+	middle, err := api.ListCertificates.Call(ctx, s.Client, api.ListCertificatesInput{Listing: api.Listing{Page: b.certificates / 100, PerPage: 50}})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range lookings(b.certificates, middle.NextCursor) {
+		alone := *b
+		alone.clients = 1
+		l, err := alone.put(ctx, s, "list-"+k.what, func(ctx context.Context, n int) error {
+			_, err := s.page(ctx, k.query(n))
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.what, err)
+		}
+		rows = append(rows, k.row(l, b.certificates))
+	}
+	return rows, nil
+}
+
+// row judges by what a list of so many should take.
+func (k looking) row(l load, many int) row {
+	r := row{
+		what: fmt.Sprintf("50 of %d, %s", many, k.what), cpu: l.cpu / time.Duration(len(l.waits)),
+		figure: fmt.Sprintf("p50 %s, p99 %s", short(l.at(0.5)), short(l.at(0.99))),
+	}
+	usual, most := 3*time.Millisecond, 15*time.Millisecond
+	r.goal = "p50 ≤ 3 ms, p99 ≤ 15 ms"
+	switch {
+	case many > 100_000 && k.page:
+		usual, most, r.goal = 100*time.Millisecond, 100*time.Millisecond, "≤ 100 ms"
+	case many > 100_000:
+		usual, most, r.goal = 30*time.Millisecond, 30*time.Millisecond, "p99 ≤ 30 ms"
+	}
+	r.missed = l.at(0.5) > usual || l.at(0.99) > most
+	return r
+}
+
+// page reads a page of certificates without looking into it, so that what is measured is the server's part.
+func (s *server) page(ctx context.Context, query url.Values) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/api/v1/certificates?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+s.Key)
+	response, err := s.HTTP.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s: %.200s", request.URL, response.Status, text)
+	}
+	return text, err
+}
