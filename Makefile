@@ -175,6 +175,15 @@ drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long fo
 		for name in $(foreach d,$(DRILLS),$(drill_$(d))); do $(DRILL) -run "^$$name$$" -drill.board $$board || failed=1; done; \
 		sort -V $$board; exit $$failed
 
+# The score-cards, by the tests that print them.
+CARDS := TestCertificatesKeepTheirScoreCard
+
+.PHONY: cards
+cards: build build-testhooks $(TOOLS)/cluster ## Print the score-cards, with a line for every point
+	@board=$$(mktemp); trap 'rm -f $$board' EXIT; failed=0; \
+		for name in $(CARDS); do $(DRILL) -run "^$$name$$" -drill.board $$board || failed=1; done; \
+		cat $$board; exit $$failed
+
 .PHONY: e2e
 e2e: build build-testhooks $(TOOLS)/gotestsum $(TOOLS)/cluster ## Scripts against the real binary, nginx and PostgreSQL
 	@$(CLUSTER) $(TEST) -count=1 -timeout 15m ./e2e/...

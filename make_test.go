@@ -176,6 +176,8 @@ func bareMachine(t *testing.T, uid, apt string) (env []string, log string) {
 		for package; do case $package in
 			nginx|openssl|gcc) printf '#!/bin/sh\n' >`+tools+`/$package; chmod 755 `+tools+`/$package ;;
 			postgresql) printf '#!/bin/sh\n' >`+tools+`/initdb; chmod 755 `+tools+`/initdb ;;
+			libnss3-tools) printf '#!/bin/sh\n' >`+tools+`/certutil; chmod 755 `+tools+`/certutil ;;
+			gnutls-bin) for tool in certtool ocsptool; do printf '#!/bin/sh\n' >`+tools+`/$tool; chmod 755 `+tools+`/$tool; done ;;
 		esac; done`)
 	return []string{"PATH=" + tools, "POLICY=" + policy, "TMPDIR=" + t.TempDir()}, log
 }
@@ -188,7 +190,7 @@ func TestWhatTestsNeedIsInstalledByRootWithoutStartingServices(t *testing.T) {
 	}
 	told := strings.Split(strings.TrimSpace(string(read(t, log))), "\n")
 	if len(told) != 2 || !strings.HasPrefix(told[0], "-q update (policy 101, noninteractive)") ||
-		!regexp.MustCompile(`^-q -y --no-install-recommends install nginx (postgresql )?openssl gcc libc6-dev \(policy 101, noninteractive\)$`).MatchString(told[1]) {
+		!regexp.MustCompile(`^-q -y --no-install-recommends install nginx (postgresql )?openssl gnutls-bin libnss3-tools gcc libc6-dev \(policy 101, noninteractive\)$`).MatchString(told[1]) {
 		t.Errorf("apt-get was asked %q", told)
 	}
 	policy := strings.TrimPrefix(env[1], "POLICY=")

@@ -16,7 +16,7 @@ import (
 var (
 	long   = flag.Bool("drill.long", false, "run the drills in their long forms")
 	seeded = flag.Uint64("drill.seed", 0, "seed of the drills; 0: a new one for each")
-	board  = flag.String("drill.board", "", "file to which each drill adds its line")
+	board  = flag.String("drill.board", "", "file to which each drill and score-card adds its lines")
 )
 
 // sized is the size of a drill in its present form.
@@ -36,13 +36,18 @@ type drill struct {
 	figures []string
 }
 
+// seed is the one that was given, or a new one.
+func seed() uint64 {
+	if *seeded != 0 {
+		return *seeded
+	}
+	return rand.Uint64()
+}
+
 // newDrill begins a drill of the scoreboard on an engine.
 func newDrill(t *testing.T, id, on string) *drill {
 	t.Helper()
-	d := &drill{T: t, seed: *seeded}
-	if d.seed == 0 {
-		d.seed = rand.Uint64()
-	}
+	d := &drill{T: t, seed: seed()}
 	t.Cleanup(func() { d.conclude(id, on) })
 	return d
 }
@@ -72,15 +77,21 @@ func (d *drill) conclude(id, on string) {
 	d.measured("%s, -drill.seed=%d", form, d.seed)
 	line := fmt.Sprintf("%s %s on %s: %s", id, verdict, on, strings.Join(d.figures, ", "))
 	d.Log(line)
+	publish(d, line)
+}
+
+// publish adds lines to the board.
+func publish(t testing.TB, lines string) {
+	t.Helper()
 	if *board == "" {
 		return
 	}
 	f, err := os.OpenFile(*board, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		d.Fatal(err)
+		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := fmt.Fprintln(f, line); err != nil {
-		d.Fatal(err)
+	if _, err := fmt.Fprintln(f, lines); err != nil {
+		t.Fatal(err)
 	}
 }

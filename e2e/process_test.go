@@ -37,9 +37,20 @@ func installed(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
-			missing(t, name+" is not installed: apt-get install "+name)
+			missing(t, name+" is not installed: apt-get install "+debian(name))
 		}
 	}
+}
+
+// debian is the package of a program.
+func debian(program string) string {
+	switch program {
+	case "certtool", "ocsptool":
+		return "gnutls-bin"
+	case "certutil":
+		return "libnss3-tools"
+	}
+	return program
 }
 
 // missing fails the test where CI=true, and skips it at a desk.

@@ -7,9 +7,10 @@ import (
 	"testing"
 )
 
-// The bound of the chi-square test stands for p > 1e-6 with one degree of freedom.
+// The bound of the chi-square test, with one degree of freedom, stands for p > 1e-6 over all 128 bits together: 34.2 is
+// passed by chance by one bit in 200 million.
 func TestSerialsAreRandomPositiveAndOfAllowedLength(t *testing.T) {
-	const n, bound = 10_000, 23.93
+	const n, bound = 10_000, 34.2
 	seen := map[string]bool{}
 	var ones [128]int
 	for range n {
