@@ -107,6 +107,11 @@ func (c *Certificate) Closed() (why string, closed bool) {
 	return "", false
 }
 
+// Due tells whether its moment of renewal has come and nothing is under way.
+func (c *Certificate) Due(now time.Time) bool {
+	return !c.RenewAt.IsZero() && !c.RenewAt.After(now) && c.OpenJob == ""
+}
+
 // Names are the common name and the subject alternative names, each once.
 func (c *Certificate) Names() []string {
 	if c.CommonName == "" || slices.Contains(c.SANs, c.CommonName) {

@@ -36,6 +36,7 @@ type Certificate struct {
 	TTLSeconds           int64               `json:"ttl_seconds" doc:"Lifetime; 0: the profile's"`
 	ExpiresAt            *time.Time          `json:"expires_at,omitempty" doc:"Earliest end among the versions in use; absent before the first"`
 	RenewsAt             *time.Time          `json:"renews_at,omitempty" doc:"When it is renewed by itself; absent when it is not"`
+	WaitingFor           string              `json:"waiting_for" doc:"Why it is not renewed although its moment has come; empty when nothing keeps it"`
 	LastRenewalAt        *time.Time          `json:"last_renewal_at,omitempty"`
 	LastDeploymentAt     *time.Time          `json:"last_deployment_at,omitempty"`
 	RevokedAt            *time.Time          `json:"revoked_at,omitempty"`
@@ -132,6 +133,7 @@ type CertificateWrite struct {
 	Status            Opt[string]             `json:"status,omitzero" doc:"Follows from what happens; cannot be written"`
 	ExpiresAt         Opt[time.Time]          `json:"expires_at,omitzero" doc:"Set by the server"`
 	RenewsAt          Opt[time.Time]          `json:"renews_at,omitzero" doc:"Set by the server"`
+	WaitingFor        Opt[string]             `json:"waiting_for,omitzero" doc:"Set by the server"`
 	LastRenewalAt     Opt[time.Time]          `json:"last_renewal_at,omitzero" doc:"Set by the server"`
 	LastDeploymentAt  Opt[time.Time]          `json:"last_deployment_at,omitzero" doc:"Set by the server"`
 	RevokedAt         Opt[time.Time]          `json:"revoked_at,omitzero" doc:"Set by the server"`

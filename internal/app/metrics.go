@@ -31,7 +31,7 @@ type metrics struct {
 
 // gauges are read from the database at each scrape.
 type gauges struct {
-	jobs, oldestJob                         *prometheus.Desc
+	jobs, oldestJob, renewals               *prometheus.Desc
 	lists, stale, nextUpdate, waiting       *prometheus.Desc
 	responders, responderEnd                *prometheus.Desc
 	unnumbered, auditLag, ledgerLag, ownEnd *prometheus.Desc
@@ -53,6 +53,7 @@ func newMetrics(a *App) *metrics {
 		gauges: gauges{
 			jobs:         describe("jobs", "Open jobs.", "status"),
 			oldestJob:    describe("job_oldest_due_seconds", "For how long the job that waits longest for a worker is due."),
+			renewals:     describe("renewals_waiting", "Certificates whose moment of renewal has come and whose renewal has not begun: they wait for their turn, or for the next look."),
 			lists:        describe("crls", "Authorities that publish a CRL."),
 			stale:        describe("crls_stale", "Authorities whose CRL is missing or past its next update."),
 			nextUpdate:   describe("crl_next_update_seconds", "Until the earliest next update of a CRL; negative when it is past."),
@@ -103,7 +104,7 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	g := m.gauges
 	for _, d := range []*prometheus.Desc{
-		g.jobs, g.oldestJob, g.lists, g.stale, g.nextUpdate, g.waiting, g.responders, g.responderEnd, g.unnumbered, g.auditLag, g.ledgerLag, g.ownEnd, g.failed,
+		g.jobs, g.oldestJob, g.renewals, g.lists, g.stale, g.nextUpdate, g.waiting, g.responders, g.responderEnd, g.unnumbered, g.auditLag, g.ledgerLag, g.ownEnd, g.failed,
 	} {
 		out <- d
 	}
@@ -140,6 +141,11 @@ func (m *metrics) read(v *store.View, set func(*prometheus.Desc, float64, ...str
 		return err
 	}
 	set(m.gauges.oldestJob, since(v.Now, due))
+	renewals, err := v.CountDue()
+	if err != nil {
+		return err
+	}
+	set(m.gauges.renewals, float64(renewals))
 	waiting, oldest, err := v.AuditLag()
 	if err != nil {
 		return err

@@ -39,12 +39,13 @@ func (a *App) issuerTypes() []issuer.Plugin {
 // wire makes the verbs. This is the one place where a verb meets the engine: its kinds of jobs and its schedules.
 func (a *App) wire(context.Context) (err error) {
 	a.verbs.issuers = lifecycle.NewIssuers(a.db, a.master, a.issuerTypes())
-	orders := lifecycle.NewOrders(a.db, a.master, a.verbs.issuers.Open)
+	orders := lifecycle.NewOrders(a.db, a.master, a.verbs.issuers.Open, a.config.MaxRenewals)
 	prover := deploy.New(a.db, targetTypes(), outbound.New(outbound.Config{Allow: a.config.ProbeAllow}).DialContext)
 	kinds := slices.Concat(orders.Kinds(), prover.Kinds(), fleet.Kinds())
 	schedules := slices.Concat(orders.Schedules(), prover.Schedules(), a.schedules())
 	a.verbs.engine, err = job.New(job.Config{
 		DB: a.db, Log: a.log, Points: a.points, Worker: a.name, Kinds: kinds, Schedules: schedules, Workers: workers, Grace: grace,
+		LaneLimit: lifecycle.LaneLimit(a.config.MaxIssuance),
 	})
 	if err != nil {
 		return err

@@ -110,6 +110,23 @@ func (r *run) troubled(ctx context.Context, now *standing) error {
 	return nil
 }
 
+// late finds the certificates whose moment of renewal has come and that are not renewed because of what they wait for.
+func (r *run) late(ctx context.Context, now *standing) error {
+	page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(leafward.StatusExpiring), Listing: api.Listing{PerPage: maxBreaks, Sort: "expires_at"}})
+	if err != nil {
+		return err
+	}
+	for i := range page.Data {
+		if c := &page.Data[i]; c.WaitingFor != "" {
+			now.Breaks = append(now.Breaks, breaking{
+				What: "certificate " + c.Name + ": it is due, and ends " + when(c.ExpiresAt, time.Now()), Why: "waits for " + c.WaitingFor,
+				Fix: "start the servers with a greater --max-renewals-per-hour, or renew it now: leafward cert renew " + quoted(c.Name) + r.where.flags(),
+			})
+		}
+	}
+	return nil
+}
+
 // brokenAgents finds the agents that are silent or not well.
 func (r *run) brokenAgents(ctx context.Context, now *standing) error {
 	for _, state := range []string{"Offline", "Degraded"} {

@@ -22,7 +22,13 @@ const (
 	masterVariable      = "LEAFWARD_MASTER_KEY"
 	credentialsVariable = "CREDENTIALS_DIRECTORY" // set by systemd for a unit with LoadCredential=
 	credential          = "leafward-master-key"
-	maxMaster           = 256 // bytes: the longest text form of a master key with white space around it
+	// DefaultMaxRenewals is how many renewals the clock begins in an hour when nobody says otherwise: enough for a fleet of
+	// ten thousand that is due at once, and an end to what a wrong clock can begin.
+	DefaultMaxRenewals = 10_000
+
+	mostRenewals, mostIssuance = 1_000_000, 10_000
+
+	maxMaster = 256 // bytes: the longest text form of a master key with white space around it
 )
 
 // check turns texts into settings.
@@ -43,6 +49,8 @@ func (g *gatherer) check(values map[string]given) Serve {
 	s.Database = Secret(g.database(values["database"]))
 	s.ProbeAllow = g.prefixes(values["probe-allow"])
 	s.MasterKeyFile, s.MasterKey = g.master(values["master-key-file"])
+	s.MaxRenewals = g.count(values["max-renewals-per-hour"], DefaultMaxRenewals, mostRenewals)
+	s.MaxIssuance = g.count(values["max-concurrent-issuance"], 0, mostIssuance)
 	if v := values["json"]; len(v.texts) > 0 {
 		on, err := parseBool(v.texts[0])
 		if err != nil {
@@ -178,6 +186,19 @@ func (g *gatherer) prefixes(v given) (prefixes []netip.Prefix) {
 		}
 	}
 	return prefixes
+}
+
+// count reads a number of things, where 0 means any number.
+func (g *gatherer) count(v given, otherwise, most int) int {
+	if len(v.texts) == 0 {
+		return otherwise
+	}
+	n, err := strconv.Atoi(v.texts[0])
+	if err != nil || n < 0 || n > most || strconv.Itoa(n) != v.texts[0] {
+		g.wrong(v.where, fmt.Sprintf("is %q, not a number from 0 to %d", v.texts[0], most), "write it in digits; 0 is any number")
+		return otherwise
+	}
+	return n
 }
 
 // master finds the master key: a file, the variable, or systemd's credential.

@@ -22,6 +22,8 @@ type Flags struct {
 	Database      string   `name:"database" placeholder:"URL" help:"PostgreSQL instead of the SQLite file in the data directory, such as postgres://user:password@host/name."`
 	MasterKeyFile string   `name:"master-key-file" placeholder:"FILE" help:"The master key, instead of master.key in the data directory."`
 	ProbeAllow    []string `name:"probe-allow" sep:"none" placeholder:"CIDR" help:"Private addresses that the server may look at; may be repeated."`
+	MaxRenewals   string   `name:"max-renewals-per-hour" placeholder:"N" help:"How many renewals all servers together begin by themselves in any hour (10000; 0: any number). The rest waits for the next."`
+	MaxIssuance   string   `name:"max-concurrent-issuance" placeholder:"N" help:"How many certificates all servers together have one issuer sign at once (0: any number)."`
 	JSON          bool     `name:"json" help:"Log in JSON instead of speaking to a person."`
 	Config        string   `name:"config" placeholder:"FILE" help:"A YAML file with any of these settings."`
 
@@ -59,6 +61,8 @@ type Serve struct {
 	MasterKeyFile string // "": MasterKey, or the file in the data directory
 	MasterKey     Secret // in the forms of the key file; "": a file has it
 	ProbeAllow    []netip.Prefix
+	MaxRenewals   int // that the clock begins in any hour; 0: any number
+	MaxIssuance   int // that one issuer signs at once; 0: any number
 	JSON          bool
 	Clock         time.Time // where the clock of a test build starts; zero: now
 }

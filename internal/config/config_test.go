@@ -171,3 +171,20 @@ func write(t *testing.T, text string) string {
 	}
 	return file
 }
+
+func TestNumbersAreInTheirRanges(t *testing.T) {
+	got, err := config.Load(config.Flags{}, nil)
+	if err != nil || got.MaxRenewals != config.DefaultMaxRenewals || got.MaxIssuance != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	got, err = config.Load(config.Flags{MaxRenewals: "0"}, []string{"LEAFWARD_MAX_CONCURRENT_ISSUANCE=7"})
+	if err != nil || got.MaxRenewals != 0 || got.MaxIssuance != 7 {
+		t.Errorf("%+v %v", got, err)
+	}
+	for _, bad := range []string{"-1", "+1", "01", "many", "1e3", "1000001", "99999999999999999999"} {
+		_, err := config.Load(config.Flags{MaxRenewals: bad, MaxIssuance: bad}, nil)
+		if mistakes, _ := config.AsMistakes(err); len(mistakes) != 2 || mistakes[0].Where != "--max-renewals-per-hour" || mistakes[1].Where != "--max-concurrent-issuance" {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

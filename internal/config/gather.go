@@ -50,6 +50,8 @@ func settings() []setting {
 		{name: "database", flag: one(func(f Flags) string { return f.Database })},
 		{name: "master-key-file", flag: one(func(f Flags) string { return f.MasterKeyFile })},
 		{name: "probe-allow", list: true, flag: func(f Flags) []string { return f.ProbeAllow }},
+		{name: "max-renewals-per-hour", flag: one(func(f Flags) string { return f.MaxRenewals })},
+		{name: "max-concurrent-issuance", flag: one(func(f Flags) string { return f.MaxIssuance })},
 		{name: "json", flag: func(f Flags) []string {
 			if f.JSON {
 				return []string{"true"}

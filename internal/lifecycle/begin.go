@@ -33,6 +33,7 @@ type start struct {
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
 	room   *job.Place
+	delay  time.Duration // until its orders are due
 }
 
 // place is an installation and the version that must be there.
@@ -110,8 +111,8 @@ func slotsOf(c *leafward.Certificate, targets map[string]leafward.Target) []stri
 func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafward.Job, slot string) error {
 	j := leafward.Job{
 		Kind: leafward.OrderJob, Type: s.typ, Subject: c.ID + "/" + slot, Team: c.Team, Parent: root.ID, Batch: s.batch, Certificate: c.ID,
-		Lane: "issuer/" + c.Issuer, Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RetryMax: a.policy.RetryInterval,
-		RunAt: tx.Now, Deadline: deadline(c, tx.Now),
+		Lane: laneOf(c.Issuer), Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RetryMax: a.policy.RetryInterval,
+		RunAt: tx.Now.Add(s.delay), Deadline: deadline(c, tx.Now),
 	}
 	csr := s.csr
 	switch {

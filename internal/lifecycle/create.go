@@ -151,6 +151,9 @@ func (s *Service) Update(ctx context.Context, id, match string, change func(Show
 		if err != nil {
 			return err
 		}
+		if before.Waits, err = s.orders.waits(&tx.View)(&before.Certificate); err != nil {
+			return err
+		}
 		c := before.Certificate
 		if err := store.Match(&c.Row, match); err != nil {
 			return err

@@ -54,7 +54,7 @@ func start(t testing.TB, db *store.DB) *world {
 	plugin := local.Plugin(w.ca)
 	w.orders = lifecycle.NewOrders(db, w.master, func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
 		return plugin.Open(ctx, row.ID, row.Config)
-	})
+	}, 0)
 	w.work(t, "w-1")
 	return w
 }

@@ -24,11 +24,28 @@ type Orders struct {
 	db     *store.DB
 	master *keys.Master
 	open   func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error)
+	hourly int
 }
 
-// NewOrders returns the work side; open gives the issuer that a configured row describes.
-func NewOrders(db *store.DB, master *keys.Master, open func(context.Context, leafward.Issuer) (issuer.Issuer, error)) *Orders {
-	return &Orders{db: db, master: master, open: open}
+// NewOrders returns the work side; open gives the issuer that a configured row describes, and hourly is how many renewals
+// the clock begins in any hour, 0 for any number.
+func NewOrders(db *store.DB, master *keys.Master, open func(context.Context, leafward.Issuer) (issuer.Issuer, error), hourly int) *Orders {
+	return &Orders{db: db, master: master, open: open, hourly: hourly}
+}
+
+// lanes begins the name of an issuer's lane, in which everything runs that it signs.
+const lanes = "issuer/"
+
+func laneOf(issuer string) string { return lanes + issuer }
+
+// LaneLimit is how many jobs of a lane may run at once when each issuer may sign so many; 0: any number.
+func LaneLimit(perIssuer int) func(lane string) int {
+	return func(lane string) int {
+		if strings.HasPrefix(lane, lanes) {
+			return perIssuer
+		}
+		return 0
+	}
 }
 
 // orderTimeout bounds one attempt to get a certificate signed.

@@ -77,8 +77,7 @@ func reopen(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
 
 // resume begins a root for what is due. After a failed root it goes on where that one ended: what is signed and valid is
 // not signed again, and when nothing is left to do the failure is over.
-func resume(tx *store.Tx, c *leafward.Certificate) error {
-	st := start{typ: leafward.Renewal}
+func resume(tx *store.Tx, c *leafward.Certificate, st start) error {
 	last, found, err := tx.LastRoot(c.ID)
 	if err != nil {
 		return err

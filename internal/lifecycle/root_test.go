@@ -143,7 +143,7 @@ func TestACAThatAnswersLaterIsAskedAgainWithItsOrder(t *testing.T) {
 				defer mu.Unlock()
 				orders = append(orders, order)
 			}}, err
-		})
+		}, 0)
 		w.work(t, "w-2")
 		made, err := w.Create(w.ctx, of("", func(c *leafward.Certificate) { c.CommonName = "a.example.com" }), lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")}, lifecycle.Once{})
 		check(t, err)

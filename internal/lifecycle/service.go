@@ -34,6 +34,7 @@ type Shown struct {
 	Chain   []byte            // PEM of the current version, leaf first; only where one certificate is shown
 	CSR     []byte            // PEM of the current version's request
 	Key     leafward.Secret   // PEM, once, of a key the server made
+	Waits   string            // why it is not renewed although it is due, "" when nothing keeps it
 }
 
 // Place is a target of a certificate and what is known of the certificate there.
@@ -45,8 +46,11 @@ type Place struct {
 // show reads what is shown of one certificate.
 func (s *Service) show(ctx context.Context, id, root string) (shown Shown, err error) {
 	err = s.db.View(ctx, func(v *store.View) error {
-		shown, err = show(v, id)
+		if shown, err = show(v, id); err != nil {
+			return err
+		}
 		shown.Job = root
+		shown.Waits, err = s.orders.waits(v)(&shown.Certificate)
 		return err
 	})
 	return shown, err
@@ -119,10 +123,14 @@ func (s *Service) List(ctx context.Context, q leafward.Query) (page leafward.Lis
 			return err
 		}
 		page = leafward.List[Shown]{Total: list.Total, TotalCapped: list.TotalCapped, Page: list.Page, PerPage: list.PerPage, Next: list.Next, Items: []Shown{}}
+		waits := s.orders.waits(v)
 		for _, c := range list.Items {
 			row := Shown{Certificate: c, Status: c.Status(v.Now), Targets: []string{}}
 			for _, i := range places[c.ID] {
 				row.Targets = append(row.Targets, i.Target)
+			}
+			if row.Waits, err = waits(&row.Certificate); err != nil {
+				return err
 			}
 			page.Items = append(page.Items, row)
 		}

@@ -31,7 +31,17 @@ func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Show
 		return shown, false, err
 	}
 	n.ask = o.request.ID
-	if !s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), &o) {
+	signer, ready := s.orders.immediate(ctx, o.issuer)
+	if !ready {
+		return shown, false, nil
+	}
+	leave, err := s.engine.Enter(ctx, laneOf(o.issuer.ID))
+	if err != nil {
+		return shown, true, err
+	}
+	ready = s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), signer, &o)
+	leave()
+	if !ready {
 		return shown, false, ctx.Err()
 	}
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
@@ -74,15 +84,18 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 	return ready, err
 }
 
-// sign gets the certificate from an issuer that answers at once; false where there is none or anything goes wrong.
-func (o *Orders) sign(ctx context.Context, s *signed) bool {
-	signer, err := o.open(ctx, s.issuer)
+// immediate opens an issuer that answers at once; false where it is none.
+func (o *Orders) immediate(ctx context.Context, row leafward.Issuer) (issuer.Issuer, bool) {
+	signer, err := o.open(leafward.WithActor(ctx, leafward.System("issuance")), row)
 	if err != nil {
-		return false
+		return nil, false
 	}
-	if at, ok := signer.(issuer.Immediate); !ok || !at.SignsAtOnce() {
-		return false
-	}
+	at, ok := signer.(issuer.Immediate)
+	return signer, ok && at.SignsAtOnce()
+}
+
+// sign gets the certificate from an issuer that answers at once; false where anything goes wrong.
+func (o *Orders) sign(ctx context.Context, signer issuer.Issuer, s *signed) bool {
 	request, err := s.ask(s.csr)
 	if err != nil {
 		return false
@@ -113,7 +126,7 @@ func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
 	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
 	root := leafward.Job{Kind: leafward.RootJob, Type: leafward.Issuance, Subject: c.ID, Team: c.Team, Certificate: c.ID, MaxAttempts: o.policy.MaxRetries + 1}
 	part := root
-	part.Kind, part.Subject, part.Lane, part.RetryMax, part.Deadline = leafward.OrderJob, c.ID+"/"+clientSlot, "issuer/"+c.Issuer, o.policy.RetryInterval, deadline(&c, tx.Now)
+	part.Kind, part.Subject, part.Lane, part.RetryMax, part.Deadline = leafward.OrderJob, c.ID+"/"+clientSlot, laneOf(c.Issuer), o.policy.RetryInterval, deadline(&c, tx.Now)
 	if err := s.engine.Done(tx, &root, &part); err != nil {
 		return Shown{}, err
 	}

@@ -3,7 +3,10 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -17,6 +20,9 @@ const (
 	noteEvery  = 30 * time.Second
 	foldEvery  = 10 * time.Second
 	sweepBatch = 50
+
+	sweepMost = 10_000                // that one look at what is due takes up
+	sweepPace = 20 * time.Millisecond // between what one look begins, so that what people ask for meanwhile comes in between
 )
 
 // Schedules are what happens to certificates by the clock.
@@ -29,25 +35,92 @@ func (o *Orders) Schedules() []job.Schedule {
 	}
 }
 
-// Sweep opens a root for every certificate whose moment of renewal has come, in batches. One that cannot be opened fails
-// alone and is tried again after its policy's wait.
+// Sweep opens a root for every certificate whose moment of renewal has come, in batches, those that end first first, but no
+// more renewals than may begin in an hour: the rest stays due. One that cannot be opened fails alone and is tried again after
+// its policy's wait.
 func (o *Orders) Sweep(ctx context.Context) error {
-	return o.repeat(ctx, func(tx *store.Tx) (int, error) {
-		due, err := tx.DueCertificates(sweepBatch)
+	for ctx.Err() == nil {
+		var due []string
+		err := o.db.View(ctx, func(v *store.View) (err error) {
+			due, err = v.DueCertificates(sweepMost)
+			return err
+		})
 		if err != nil {
-			return 0, err
+			return err
 		}
-		for _, c := range due {
-			err := tx.Try(func() error { return resume(tx, &c) })
-			if err != nil && tx.Err() == nil {
-				err = cannot(tx, c.ID, err)
-			}
+		begun := 0
+		for batch := range slices.Chunk(due, sweepBatch) {
+			n := 0
+			err := o.db.Write(ctx, func(tx *store.Tx) (err error) {
+				n, err = o.begin(tx, batch, time.Duration(begun)*sweepPace)
+				return err
+			})
 			if err != nil {
-				return 0, err
+				return err
+			}
+			if begun += n; n == 0 {
+				break
 			}
 		}
-		return len(due), nil
-	})
+		if begun == 0 || len(due) < sweepMost {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+// begin opens a root for each of the certificates that is still due and whose turn it is, one after the other from the delay
+// on, and tells how many there were.
+func (o *Orders) begin(tx *store.Tx, due []string, delay time.Duration) (n int, err error) {
+	room, err := o.room(tx)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range due {
+		c, err := tx.Certificate(id)
+		if err != nil {
+			return n, err
+		}
+		if !c.Due(tx.Now) || c.Version != "" && room == 0 {
+			continue
+		}
+		if c.Version != "" {
+			room--
+		}
+		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace}
+		err = tx.Try(func() error { return resume(tx, &c, st) })
+		if err != nil && tx.Err() == nil {
+			err = cannot(tx, id, err)
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, tx.Err()
+}
+
+// room is how many more renewals may begin; what people asked for counts too, and waits for nothing.
+func (o *Orders) room(tx *store.Tx) (int, error) {
+	if o.hourly == 0 {
+		return math.MaxInt, nil
+	}
+	n, err := tx.CountRenewals(tx.Now.Add(-time.Hour))
+	return max(o.hourly-n, 0), err
+}
+
+// waits says of certificates why they are not renewed although they are due; "" where nothing keeps one.
+func (o *Orders) waits(v *store.View) func(c *leafward.Certificate) (string, error) {
+	begun := sync.OnceValues(func() (int, error) { return v.Renewals(v.Now.Add(-time.Hour)) })
+	return func(c *leafward.Certificate) (string, error) {
+		if o.hourly == 0 || c.Version == "" || !c.Due(v.Now) {
+			return "", nil
+		}
+		if n, err := begun(); err != nil || n < o.hourly {
+			return "", err
+		}
+		return fmt.Sprintf("its turn: --max-renewals-per-hour allows %d, as many began in the last hour, and those that end first go first", o.hourly), nil
+	}
 }
 
 // cannot records that no root could be opened for a certificate.

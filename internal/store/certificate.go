@@ -115,9 +115,24 @@ func (v *View) CertificateNamed(team, id, name string) (bool, error) {
 	return v.one("SELECT 1 FROM certificates WHERE id = $1 OR team = $2 AND enrollment = '' AND name = $3 AND archived_at = 0 LIMIT 1", []any{id, team, name}, &one)
 }
 
-// DueCertificates returns up to limit certificates whose moment of renewal has come and that have no root job.
-func (v *View) DueCertificates(limit int) ([]leafward.Certificate, error) {
-	return selectAll(v, certificates(), "WHERE renew_at > 0 AND open_job = '' AND renew_at <= $1 ORDER BY renew_at, id LIMIT $2", micros(v.Now), limit)
+// DueCertificates are up to limit certificates whose moment of renewal has come and that have no root job, those that end
+// first first. Those that have nothing in use yet are before all others.
+func (v *View) DueCertificates(limit int) (ids []string, err error) {
+	err = v.rows(func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	}, "SELECT id FROM certificates WHERE "+dueCertificates+" ORDER BY expires_at, id LIMIT $2", micros(v.Now), limit)
+	return ids, err
+}
+
+const dueCertificates = "renew_at > 0 AND open_job = '' AND renew_at <= $1"
+
+// CountDue counts the certificates whose moment of renewal has come and that have no root job.
+func (v *View) CountDue() (n int64, err error) {
+	_, err = v.one("SELECT count(*) FROM certificates WHERE "+dueCertificates, []any{micros(v.Now)}, &n)
+	return n, err
 }
 
 // NotableCertificates returns up to limit certificates that reached a threshold or their end.

@@ -222,9 +222,8 @@ func (tx *Tx) claim(query string, args []any, rooms map[string]int) (claimed []l
 	}, query, args...))
 	for i := range claimed {
 		tx.OpenAttempt(&claimed[i])
-		lane := claimed[i].Lane
-		if _, bounded := rooms[lane]; bounded {
-			tx.Exec("INSERT INTO job_lanes (lane, claims) VALUES ($1, 1) ON CONFLICT (lane) DO UPDATE SET claims = job_lanes.claims + 1", lane)
+		if _, bounded := rooms[claimed[i].Lane]; bounded {
+			tx.enter(claimed[i].Lane)
 		}
 	}
 	return claimed, tx.err
@@ -267,7 +266,7 @@ func (v *View) rooms(c Claim, due string, args []any, busy map[string]int) (map[
 	return rooms, err
 }
 
-// running counts the running jobs of each lane.
+// running counts what runs in each lane: jobs, and work that took a place.
 func (v *View) running() (map[string]int, error) {
 	busy := make(map[string]int)
 	err := v.rows(func(scan func(...any) error) error {
@@ -276,7 +275,8 @@ func (v *View) running() (map[string]int, error) {
 		err := scan(&lane, &n)
 		busy[lane] = n
 		return err
-	}, "SELECT lane, count(*) FROM jobs WHERE status = 'Running' AND lane <> '' GROUP BY lane")
+	}, `SELECT lane, count(*) FROM (SELECT lane FROM jobs WHERE status = 'Running' AND lane <> ''
+		UNION ALL SELECT lane FROM lane_places WHERE until > $1 AND until <= $2) AS held GROUP BY lane`, micros(v.Now), micros(v.Now.Add(placeHold)))
 	return busy, err
 }
 

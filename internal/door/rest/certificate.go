@@ -139,6 +139,7 @@ func (s *server) revokeCertificate(ctx context.Context, in api.AskWith[api.Revok
 func certificateOf(s *lifecycle.Shown) api.Certificate {
 	out := api.CertificateOf(&s.Certificate)
 	out.TargetIDs, out.Status, out.PrivateKeyPEM = append([]string{}, s.Targets...), string(s.Status), string(s.Key.Reveal())
+	out.WaitingFor = s.Waits
 	if s.Version != nil {
 		out.Version = signedOf(s)
 	}
@@ -202,6 +203,7 @@ func unwritten(p *leafward.Problems, in api.CertificateWrite, have api.Certifica
 		api.SameTime(p, t.field, t.sent, stored)
 	}
 	api.Same(p, "revocation_reason", in.RevocationReason, have.RevocationReason)
+	api.Same(p, "waiting_for", in.WaitingFor, have.WaitingFor)
 	api.Same(p, "pending_change", in.PendingChange, have.PendingChange)
 	api.Same(p, "job_id", in.JobID, have.JobID)
 	api.Same(p, "last_error", in.LastError, have.LastError)

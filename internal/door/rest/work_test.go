@@ -21,7 +21,7 @@ import (
 // work gives the door its certificates, deployments and agents with one engine that works until the test ends.
 func work(t *testing.T, deps *rest.Deps, master *keys.Master) {
 	t.Helper()
-	orders := lifecycle.NewOrders(deps.DB, master, deps.Issuers.Open)
+	orders := lifecycle.NewOrders(deps.DB, master, deps.Issuers.Open, 0)
 	targets := []target.Plugin{nginx.Plugin()}
 	prover := deploy.New(deps.DB, targets, outbound.New(outbound.Config{}).DialContext)
 	engine, err := job.New(job.Config{

@@ -1,0 +1,56 @@
+package store
+
+import "time"
+
+// placeHold is after how long a place in a lane is free that nobody gave back.
+const placeHold = time.Minute
+
+// enter writes the lane's row, so that of two that enter it at once one runs again and counts the other.
+func (tx *Tx) enter(lane string) {
+	tx.Exec("INSERT INTO job_lanes (lane, claims) VALUES ($1, 1) ON CONFLICT (lane) DO UPDATE SET claims = job_lanes.claims + 1", lane)
+}
+
+// LaneFree tells whether a lane in which so many may run at once has a place.
+func (v *View) LaneFree(lane string, limit int) (bool, error) {
+	busy, err := v.running()
+	return busy[lane] < limit, err
+}
+
+// TakePlace takes a place in a lane for work that is no job, until it is given back or a minute is over. Free is false when
+// as many run in the lane as may.
+func (tx *Tx) TakePlace(id, lane, worker string, limit int) (free bool, err error) {
+	if free, err = tx.LaneFree(lane, limit); err != nil || !free {
+		return false, err
+	}
+	tx.enter(lane)
+	tx.Exec("DELETE FROM lane_places WHERE until <= $1", micros(tx.Now))
+	tx.Exec("INSERT INTO lane_places (id, lane, worker, until) VALUES ($1, $2, $3, $4)", id, lane, worker, micros(tx.Now.Add(placeHold)))
+	return true, tx.err
+}
+
+// LeavePlace gives a place back.
+func (tx *Tx) LeavePlace(id string) {
+	tx.Exec("DELETE FROM lane_places WHERE id = $1", id)
+	tx.touch(DueJobs)
+}
+
+// LeavePlacesOf gives back the places that a worker of the name has taken.
+func (tx *Tx) LeavePlacesOf(worker string) {
+	tx.Exec("DELETE FROM lane_places WHERE worker = $1", worker)
+}
+
+// renewalLane is the lane that everybody enters who begins renewals by the clock.
+const renewalLane = "renewals"
+
+// Renewals counts the renewals that were begun since an instant. A clock that was set back does not count what it began
+// in its future.
+func (v *View) Renewals(since time.Time) (n int, err error) {
+	_, err = v.one("SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal' AND created_at > $1 AND created_at <= $2", []any{micros(since), micros(v.Now)}, &n)
+	return n, err
+}
+
+// CountRenewals is Renewals for somebody who begins more of them: of two that do at once one counts the other's.
+func (tx *Tx) CountRenewals(since time.Time) (int, error) {
+	tx.enter(renewalLane)
+	return tx.Renewals(since)
+}
