@@ -50,14 +50,14 @@ func (tx *Tx) insertEvents() {
 	if tx.name == "sqlite" {
 		return
 	}
-	for i := range tx.events {
-		insertRow(tx, events(), &tx.events[i])
-	}
+	insertRows(tx, events(), tx.events)
 }
 
 // sequence numbers and writes the events of a batch in the order of its changes.
 func (w *writer) sequence(batch []*pending) error {
 	next := w.head
+	var all []leafward.Event
+	var last *Tx
 	for _, p := range batch {
 		if p.err != nil || len(p.tx.events) == 0 {
 			continue
@@ -70,11 +70,11 @@ func (w *writer) sequence(batch []*pending) error {
 		}
 		for i := range p.tx.events {
 			next.number(&p.tx.events[i])
-			insertRow(p.tx, events(), &p.tx.events[i])
 		}
-		if p.tx.err != nil {
-			return p.tx.err
-		}
+		all, last = append(all, p.tx.events...), p.tx
+	}
+	if insertRows(last, events(), all); last != nil && last.err != nil {
+		return last.err
 	}
 	w.head = next
 	return nil

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -49,17 +48,12 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 		fresh.UUID = uuid.Must(uuid.NewV7()).String()
 	}
 	fresh.Revision, fresh.CreatedAt, fresh.UpdatedAt = 1, tx.Now, tx.Now
-	row := reflect.ValueOf(&fresh).Elem()
-	var args []any
-	for _, c := range t.columns {
-		value, err := c.value(row)
-		if err != nil {
-			tx.Fail(err)
-			return false
-		}
-		args = append(args, value)
+	args, err := t.valuesOf(reflect.ValueOf(&fresh).Elem())
+	if err != nil {
+		tx.Fail(err)
+		return false
 	}
-	n := tx.Exec("INSERT INTO jobs ("+t.list+") VALUES ("+marks(1, len(args))+") ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
+	n := tx.Exec("INSERT INTO jobs"+t.insert+" ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
 	if n == 1 {
 		*job = fresh
 		if tx.touch(job.ID); job.Status.Open() {
@@ -403,9 +397,12 @@ func (db *DB) ClockSkew(ctx context.Context) (skew time.Duration, err error) {
 
 // marks is a list of n placeholders from $from on.
 func marks(from, n int) string {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = fmt.Sprintf("$%d", from+i)
+	list := make([]byte, 0, 5*n)
+	for i := range n {
+		if i > 0 {
+			list = append(list, ", "...)
+		}
+		list = strconv.AppendInt(append(list, '$'), int64(from+i), 10)
 	}
-	return strings.Join(list, ", ")
+	return string(list)
 }

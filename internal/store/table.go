@@ -25,6 +25,7 @@ type table[T any] struct {
 type layout struct {
 	columns      []column
 	list         string // "a, b, c"
+	insert       string // " (a, b, c) VALUES ($1, $2, $3)", without the number that the database makes
 	id, revision int    // places of these columns, -1 where there are none
 }
 
@@ -50,6 +51,11 @@ func tableOf[T any](noun, name string) table[T] {
 	}
 	l.id, l.revision = slices.Index(names, "id"), slices.Index(names, "revision")
 	l.list = strings.Join(names, ", ")
+	given := slices.Clone(names)
+	if auto := slices.IndexFunc(l.columns, func(c column) bool { return c.auto }); auto >= 0 {
+		given = slices.Delete(given, auto, auto+1)
+	}
+	l.insert = " (" + strings.Join(given, ", ") + ") VALUES (" + marks(1, len(given)) + ")"
 	layouts.Store(t, l)
 	return table[T]{noun, name, l}
 }
@@ -186,24 +192,13 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 		tx.Fail(err)
 		return
 	}
-	var names, marks []string
-	var args []any
-	auto := -1
-	for i, c := range t.columns {
-		if c.auto {
-			auto = i
-			continue
-		}
-		args = append(args, values[i])
-		names = append(names, c.name)
-		marks = append(marks, "$"+strconv.Itoa(len(args)))
-	}
-	query := "INSERT INTO " + t.name + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ")"
+	query := "INSERT INTO " + t.name + t.insert
+	auto := slices.IndexFunc(t.columns, func(c column) bool { return c.auto })
 	if auto < 0 {
-		tx.Exec(query, args...)
+		tx.Exec(query, values...)
 		return
 	}
-	c := t.columns[auto]
+	c, args := t.columns[auto], slices.Delete(values, auto, auto+1)
 	tx.notice(query)
 	if tx.lastID { // RETURNING would cost a copy of every page that the row touches
 		v.FieldByIndex(c.path).SetInt(tx.insert(query, args))
@@ -211,6 +206,24 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 	}
 	_, err = tx.one(query+" RETURNING "+c.name, args, v.FieldByIndex(c.path).Addr().Interface())
 	tx.Fail(err)
+}
+
+// insertRows adds rows of a table without numbers as they are, many with one statement.
+func insertRows[T any](tx *Tx, t table[T], rows []T) {
+	for some := range slices.Chunk(rows, maxMarks) {
+		var all []string
+		var args []any
+		for i := range some {
+			values, err := t.valuesOf(reflect.ValueOf(&some[i]).Elem())
+			if err != nil {
+				tx.Fail(err)
+				return
+			}
+			all = append(all, "("+marks(len(args)+1, len(values))+")")
+			args = append(args, values...)
+		}
+		tx.Exec("INSERT INTO "+t.name+" ("+t.list+") VALUES "+strings.Join(all, ", "), args...)
+	}
 }
 
 // noun is a stored thing with an id and a revision.

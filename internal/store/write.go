@@ -153,12 +153,13 @@ func (db *DB) committed(ctx context.Context, xid string) (bool, error) {
 // before they write anything; only where that is otherwise do they run again, each under a savepoint, for which SQLite
 // keeps a copy of every page.
 type writer struct {
-	db    *DB
-	conn  *conn
-	queue chan *pending
-	quit  chan struct{}
-	done  chan struct{}
-	head  head
+	db     *DB
+	conn   *conn
+	queue  chan *pending
+	quit   chan struct{}
+	done   chan struct{}
+	head   head
+	shared bool // the last commit was
 }
 
 // pending is one change in the queue.
@@ -173,6 +174,9 @@ type pending struct {
 
 // maxBatch bounds how many changes share one commit, and so how long a reader of the outcome waits.
 const maxBatch = 32
+
+// linger is how long a commit waits for company under load; it is short beside the time that the disk takes.
+const linger = 500 * time.Microsecond
 
 var errClosed = &leafward.Error{Kind: leafward.Later, Message: "the server is stopping", Fix: "try again when it is back", After: 2 * second}
 
@@ -233,17 +237,34 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes everything that waits already.
+// gather takes everything that waits already. Under load it also waits a moment for those whom the last commit answered,
+// since what comes together costs less.
 func (w *writer) gather(first *pending) []*pending {
 	batch := []*pending{first}
+	var enough <-chan time.Time
+	if w.shared {
+		timer := time.NewTimer(linger)
+		defer timer.Stop()
+		enough = timer.C
+	}
 	for len(batch) < maxBatch {
 		select {
 		case p := <-w.queue:
 			batch = append(batch, p)
+			continue
 		default:
-			return batch
+		}
+		if enough == nil {
+			break
+		}
+		select {
+		case p := <-w.queue:
+			batch = append(batch, p)
+		case <-enough:
+			enough = nil
 		}
 	}
+	w.shared = len(batch) > 1
 	return batch
 }
 
