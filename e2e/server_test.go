@@ -83,6 +83,9 @@ func newServer(t testing.TB, dsn string, flags ...string) *server {
 	t.Helper()
 	s := &server{dir: filepath.Join(shortDir(t), "data"), listen: freeAddress(t)}
 	public := freeAddress(t)
+	for public == s.listen { // it was free again
+		public = freeAddress(t)
+	}
 	s.url, s.plain = "https://"+s.listen, "http://"+public
 	s.flags = []string{"serve", "--json", "--data-dir", s.dir, "--listen", s.listen, "--public-listen", public}
 	if dsn != "" {
