@@ -177,7 +177,7 @@ drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long fo
 		sort -V $$board; exit $$failed
 
 # The score-cards, by the tests that print them.
-CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard
+CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPKeepsItsScoreCard
 
 .PHONY: cards
 cards: build build-testhooks $(TOOLS)/cluster ## Print the score-cards, with a line for every point
