@@ -49,6 +49,8 @@ type Certificate struct {
 	RevokedAt   time.Time `db:"revoked_at"`
 	Reason      string    `db:"revocation_reason"`
 	ArchivedAt  time.Time `db:"archived_at"`
+
+	Words string `db:"words"` // that it is found by, one a line; the store writes them
 }
 
 // CertificateStatus is what a certificate is shown as.

@@ -20,10 +20,10 @@ func (b *bench) filled(ctx context.Context, many int) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	models, err := s.models(ctx)
+	of, err := s.models(ctx)
 	if err == nil {
 		s.end()
-		err = storetest.Multiply(ctx, s.database(), storetest.Copies{Of: models, Many: many, Spread: 50 * 24 * time.Hour, Name: hostOf})
+		err = storetest.Multiply(ctx, s.database(), storetest.Copies{Of: of, Many: many, Spread: 50 * 24 * time.Hour, Host: hostOf})
 	}
 	if err == nil {
 		err = s.start(ctx, b.program)
@@ -37,16 +37,27 @@ func (b *bench) filled(ctx context.Context, many int) (*server, error) {
 	return s, nil
 }
 
-// hostOf names the certificate number n of those that are copied.
+// hostOf names the host of the certificate number n of those that are copied.
 func hostOf(n int) string {
-	return fmt.Sprintf("%s-%d.%s.example.com", [...]string{"web", "api", "db", "mail", "vpn"}[n%5], n, [...]string{"berlin", "oslo", "rome"}[n%3])
+	return fmt.Sprintf("%s-%d", [...]string{"web", "api", "db", "mail", "vpn"}[n%5], n)
 }
+
+// domainOf is the domain of a model, and of the copies of it.
+func domainOf(model int) string {
+	return [...]string{"berlin", "oslo", "rome"}[model%3] + ".example.com"
+}
+
+// nameOf is the name of the certificate number n.
+func nameOf(n int) string { return hostOf(n) + "." + domainOf(n%models) }
+
+// models is how many certificates are copied.
+const models = 20
 
 // models issues what is copied.
 func (s *server) models(ctx context.Context) (ids []string, err error) {
 	requests := newRequests()
-	for n := range 20 {
-		name, csr, err := requests.make(n)
+	for n := range models {
+		name, csr, err := requests.named(fmt.Sprintf("model-%d.%s", n, domainOf(n)), n)
 		if err != nil {
 			return nil, err
 		}

@@ -76,7 +76,10 @@ func (r *requests) key(n int) (crypto.Signer, error) {
 }
 
 func (r *requests) make(n int) (name string, csr []byte, err error) {
-	name = fmt.Sprintf("h%d.bench.example.com", n)
+	return r.named(fmt.Sprintf("h%d.bench.example.com", n), n)
+}
+
+func (r *requests) named(name string, n int) (string, []byte, error) {
 	key, err := r.key(n)
 	if err != nil {
 		return "", nil, err
@@ -85,7 +88,7 @@ func (r *requests) make(n int) (name string, csr []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	csr, err = pki.MakeCSR(key, name, names)
+	csr, err := pki.MakeCSR(key, name, names)
 	return name, csr, err
 }
 

@@ -34,14 +34,14 @@ func lookings(many int, cursor string) []looking {
 		{"any page", func(n int) url.Values { return url.Values{"page": {strconv.Itoa(1 + n*7919%(many/50))}} }, true},
 		{"the last page", one("page", strconv.Itoa(many/50)), true},
 		{"filtered, many", func(n int) url.Values {
-			return [...]url.Values{{"environment": {"production"}}, {"status": {"Active"}}, {"issuer_id": {"iss-local"}}, {"team_id": {"t-default"}, "status": {"Revoked"}}}[n%4]
+			return [...]url.Values{{"environment": {"production"}}, {"status": {"Active"}}, {"status": {"Failed"}}, {"issuer_id": {"iss-local"}}, {"team_id": {"t-default"}, "status": {"Revoked"}}}[n%5]
 		}, false},
-		{"filtered, few", func(n int) url.Values { return url.Values{"name": {hostOf(n * 7919 % many)}} }, false},
+		{"filtered, few", func(n int) url.Values { return url.Values{"name": {nameOf(n * 7919 % many)}} }, false},
 		{"sorted", func(n int) url.Values { return url.Values{"sort": {sorts[n%len(sorts)]}} }, false},
 		{"filtered and sorted", func(n int) url.Values {
-			return url.Values{"environment": {"staging"}, "status": {"Active"}, "sort": {sorts[n%len(sorts)]}}
+			return url.Values{"environment": {"staging"}, "status": {[...]string{"Active", "Expiring"}[n%2]}, "sort": {sorts[n%len(sorts)]}}
 		}, false},
-		{"searched, few", func(n int) url.Values { return url.Values{"q": {hostOf(n * 7919 % many)}} }, false},
+		{"searched, few", func(n int) url.Values { return url.Values{"q": {nameOf(n * 7919 % many)}} }, false},
 		{"searched, many", func(n int) url.Values {
 			return url.Values{"q": {[...]string{"web-", "oslo", "example.com", "db-1"}[n%4]}}
 		}, false},

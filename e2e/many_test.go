@@ -27,7 +27,7 @@ func (s *server) multiply(t testing.TB, dsn string, many int, of ...string) {
 	t.Helper()
 	s.stop(t)
 	err := storetest.Multiply(t.Context(), s.database(dsn), storetest.Copies{
-		Of: of, Many: many, Spread: 50 * day, Name: func(n int) string { return fmt.Sprintf("copy-%d.example.com", n) },
+		Of: of, Many: many, Spread: 50 * day, Host: func(n int) string { return fmt.Sprintf("copy-%d", n) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -52,10 +53,16 @@ type Place struct {
 	ID        string
 }
 
+// everyCertificate selects ids of certificates, archived or not, each kind by the index that has its order.
+func everyCertificate(condition, tail string) string {
+	const each = "SELECT id FROM (SELECT id FROM certificates WHERE archived_at "
+	return each + "= 0" + condition + " " + tail + ") AS living UNION ALL " + each + "> 0" + condition + " " + tail + ") AS archived"
+}
+
 // Youngest is the place of the certificate that was made last.
 func (v *View) Youngest() (at Place, err error) {
 	var us int64
-	_, err = v.one("SELECT created_at, id FROM certificates ORDER BY created_at DESC, id DESC LIMIT 1", nil, &us, &at.ID)
+	_, err = v.one("SELECT created_at, id FROM certificates WHERE id IN ("+everyCertificate("", "ORDER BY created_at DESC, id DESC LIMIT 1")+") ORDER BY created_at DESC, id DESC LIMIT 1", nil, &us, &at.ID)
 	at.CreatedAt = instant(us)
 	return at, err
 }
@@ -85,5 +92,6 @@ func (v *View) Selected(sel leafward.Selector, behind, last Place, limit int) ([
 			s.and(c.condition, c.value)
 		}
 	}
-	return selectAll(v, certificates(), fmt.Sprintf("%s ORDER BY created_at, id LIMIT %d", s.where(), limit), s.args...)
+	order := fmt.Sprintf("ORDER BY created_at, id LIMIT %d", limit)
+	return selectAll(v, certificates(), "WHERE id IN ("+everyCertificate(" AND "+strings.Join(s.conditions, " AND "), order)+") "+order, s.args...)
 }

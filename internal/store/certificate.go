@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -24,22 +26,36 @@ func installations() table[leafward.Installation] {
 func certificateList() listing[leafward.Certificate] {
 	return listing[leafward.Certificate]{
 		table: certificates(), scope: "team", by: "-created_at", total: certificateTotal, plain: certificateStatus,
-		terms: []string{"certificate", "certificate.version"},
+		floor: certificateFloor, broad: broadFilter, terms: certificateTerms, walk: walkCertificates,
 		sorts: map[string]string{"created_at": "created_at", "updated_at": "updated_at", "name": "name", "common_name": "common_name", "expires_at": "expires_at", "id": "id"},
-		where: map[string]string{
-			"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
-			"certificate_profile_id": "profile = ?", "renewal_policy_id": "policy = ?", "name": "name = ?", "common_name": "common_name = ?",
-			"target_id": "id IN (SELECT certificate FROM installations WHERE target = ?)",
-			"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)",
-		},
+		where: certificateFilters(),
 	}
+}
+
+// certificateFilters are the conditions of the filters of certificates; that of the status depends on more.
+func certificateFilters() map[string]string {
+	return map[string]string{
+		"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
+		"certificate_profile_id": "profile = ?", "renewal_policy_id": "policy = ?", "name": "name = ?", "common_name": "common_name = ?",
+		"target_id": "id IN (SELECT certificate FROM installations WHERE target = ?)",
+		"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)",
+	}
+}
+
+// broadFilter tells of the filters that many certificates fit beside a status that few are of.
+func broadFilter(q leafward.Query, filter string) bool {
+	switch status := leafward.CertificateStatus(q.Where["status"]); status {
+	case "", leafward.StatusActive:
+		return false
+	}
+	return slices.Contains([]string{"environment", "owner_id", "team_id", "issuer_id", "certificate_profile_id", "renewal_policy_id"}, filter)
 }
 
 // certificateStatus is the condition for the asked status; without one, archived certificates are left out.
 func certificateStatus(v *View, q leafward.Query) (string, []any, error) {
 	const (
 		open    = "archived_at = 0 AND revoked_at = 0"
-		living  = open + " AND (expires_at = 0 OR expires_at > ?)"
+		living  = open + " AND NOT (expires_at > 0 AND expires_at <= ?)" // in no form for which SQLite would take two indexes
 		settled = living + " AND (open_job = '' OR version = '')"
 		whole   = settled + " AND failed_at = 0"
 	)
@@ -87,16 +103,63 @@ func certificateTotal(v *View, q leafward.Query) (n int64, ok bool, err error) {
 	if q.Text != "" {
 		return 0, false, nil
 	}
+	n, err = counted(v, q, state)
+	return n, true, err
+}
+
+// certificateFloor is how many there are of a status at least, by the days of the fold: where that is more than is counted,
+// nothing need be counted. A certificate in no trouble is renewed before its window begins.
+func certificateFloor(v *View, q leafward.Query) (n int64, err error) {
+	today := v.Now.Unix() / 86400
+	switch status := q.Where["status"]; {
+	case q.Text != "":
+		return 0, nil
+	case status == string(leafward.StatusActive):
+		n, err = counted(v, q, "state = 'active' AND renew_day > ? AND expiry_day > ?", today, today)
+	case status == string(leafward.StatusExpired):
+		n, err = counted(v, q, "state IN ('active', 'open', 'failed', 'pending') AND expiry_day > 0 AND expiry_day < ?", today)
+	}
+	if err != nil || n <= leafward.TotalCap {
+		return 0, err
+	}
+	for name, value := range q.Where {
+		column, _, simple := strings.Cut(certificateFilters()[name], " = ?")
+		switch {
+		case name == "status" || name == "team_id" || name == "issuer_id":
+		case !simple || len(q.Where) > 2 || v.Actor.Teams != nil:
+			return 0, nil
+		default:
+			return floorOf(v, column, value, n)
+		}
+	}
+	return n, nil
+}
+
+// floorOf is how many at least of those that have a value in a column are of a status that so many certificates are of: all
+// with the value, less all that are of another status. They are counted no further than need be, and not when it is far.
+func floorOf(v *View, column, value string, of int64) (n int64, err error) {
+	all, _, err := certificateTotal(v, leafward.Query{})
+	others, far := all-of, int64(5*leafward.TotalCap)
+	if err != nil || others > far {
+		return 0, err
+	}
+	_, err = v.one(fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM certificates WHERE archived_at = 0 AND %s = $1 LIMIT %d) AS counted", column, leafward.TotalCap+others+1), []any{value}, &n)
+	return n - others, err
+}
+
+// counted adds up the fold inside the actor's scope, of a team and an issuer where they are asked for.
+func counted(v *View, q leafward.Query, condition string, args ...any) (n int64, err error) {
 	s := newSelection(v.Actor, "team")
-	s.and(state)
+	s.and(condition, args...)
 	if team := q.Where["team_id"]; team != "" {
 		s.and("team = ?", team)
 	}
 	if issuer := q.Where["issuer_id"]; issuer != "" {
 		s.and("issuer = ?", issuer)
 	}
-	_, err = v.one("SELECT coalesce(sum(n), 0) FROM (SELECT team, issuer, state, n FROM certificate_counts UNION ALL SELECT team, issuer, state, n FROM certificate_deltas) AS counted "+s.where(), s.args, &n)
-	return n, true, err
+	const fold = "SELECT team, issuer, state, expiry_day, renew_day, n FROM "
+	_, err = v.one("SELECT coalesce(sum(n), 0) FROM ("+fold+"certificate_counts UNION ALL "+fold+"certificate_deltas) AS counted "+s.where(), s.args, &n)
+	return n, err
 }
 
 // Certificates lists certificates.
@@ -142,6 +205,10 @@ func (v *View) NotableCertificates(limit int) ([]leafward.Certificate, error) {
 
 // AddCertificate inserts a certificate.
 func (tx *Tx) AddCertificate(c *leafward.Certificate) {
+	if c.ID == "" {
+		c.ID = NewID("mc") // it is found by its id
+	}
+	c.Words = lines(words(c))
 	add(tx, certificates(), "mc", c)
 	tx.fold(c.Fold(), 1)
 }
@@ -156,7 +223,11 @@ func (tx *Tx) PutCertificate(c *leafward.Certificate) {
 		before, found, err = selectOne(&tx.View, certificates(), "WHERE id = $1", c.ID)
 		tx.Fail(err)
 	}
+	c.Words = lines(words(c))
 	put(tx, certificates(), c)
+	if found && before.ArchivedAt.IsZero() && !c.ArchivedAt.IsZero() {
+		tx.shelve(c)
+	}
 	if found {
 		tx.fold(before.Fold(), -1)
 		tx.fold(c.Fold(), 1)

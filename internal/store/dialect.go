@@ -16,6 +16,8 @@ import (
 type dialect struct {
 	name   string
 	skip   string // appended to a claim so that replicas do not wait for each other
+	find   string // the function that tells where a text stands in another, from 1
+	plus   string // before a column: no index of it is used, where the engine cannot know how many rows fit
 	marks  string // what stands for the argument $1 in the engine's own words
 	lastID bool   // the number that a row got is told with the INSERT, without RETURNING
 	tokens *strings.Replacer
@@ -24,12 +26,12 @@ type dialect struct {
 var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 func sqliteDialect() dialect {
-	return dialect{name: "sqlite", marks: "?$1", lastID: true, tokens: strings.NewReplacer(
+	return dialect{name: "sqlite", find: "instr", plus: "+", marks: "?$1", lastID: true, tokens: strings.NewReplacer(
 		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID")}
 }
 
 func postgresDialect() dialect {
-	return dialect{name: "postgres", skip: " FOR UPDATE SKIP LOCKED", tokens: strings.NewReplacer(
+	return dialect{name: "postgres", find: "strpos", skip: " FOR UPDATE SKIP LOCKED", tokens: strings.NewReplacer(
 		"{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{blob}}", "BYTEA", "{{text}}", `TEXT COLLATE "C"`, "{{rowless}}", "")}
 }
 

@@ -39,11 +39,16 @@ func newSelection(actor leafward.Actor, scope string) *selection {
 }
 
 func (s *selection) and(condition string, args ...any) {
+	s.conditions = append(s.conditions, s.bind(condition, args))
+}
+
+// bind adds arguments and returns a condition with their places.
+func (s *selection) bind(condition string, args []any) string {
 	for _, a := range args {
 		s.args = append(s.args, a)
 		condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(s.args)), 1)
 	}
-	s.conditions = append(s.conditions, condition)
+	return condition
 }
 
 // in adds that the column is one of the values.
@@ -73,8 +78,11 @@ type listing[T any] struct {
 	given func(name, value string) (any, error)
 	fixed string                                                                // condition that always holds
 	total func(*View, leafward.Query) (int64, bool, error)                      // a total from a fold, ok when it has one
+	broad func(q leafward.Query, filter string) bool                            // that many fit a filter, and few another one of the query
+	floor func(*View, leafward.Query) (int64, error)                            // a part of a total from a fold
 	plain func(*View, leafward.Query) (condition string, args []any, err error) // from the whole query, such as leaving archived rows out
-	terms []string                                                              // nouns of the words it is found by; its own when nil
+	terms func(leafward.Query) []string                                         // nouns of the words it is found by; its own when nil
+	walk  func(leafward.Query) (base, match string)                             // see walk.go; nil where lists are never long
 }
 
 // position is a cursor: where the last page ended, under which order and filters.
@@ -103,22 +111,19 @@ func list[T any, P noun[T]](v *View, l listing[T], q leafward.Query) (leafward.L
 		return out, err
 	}
 	column := l.sorts[key]
-	order, after := "ASC", ">"
+	at := span{by: column + " ASC, id ASC", reverse: column + " DESC, id DESC", limit: out.PerPage + 1, offset: (out.Page - 1) * out.PerPage, total: out.Total, capped: out.TotalCapped}
+	after := ">"
 	if descending {
-		order, after = "DESC", "<"
+		at.by, at.reverse, after = at.reverse, at.by, "<"
 	}
-	offset := (out.Page - 1) * out.PerPage
 	if q.Cursor != "" {
 		p, err := decode(l.table.noun, q, l.sortValue(new(T), column))
 		if err != nil {
 			return out, err
 		}
-		s.and("("+column+", id) "+after+" (?, ?)", p.Value, p.ID)
-		offset = 0
+		at.offset, at.behind, at.place = 0, "("+column+", id) "+after+" (?, ?)", []any{p.Value, p.ID}
 	}
-	tail := fmt.Sprintf("WHERE id IN (SELECT id FROM %s %s ORDER BY %s %s, id %s LIMIT %d OFFSET %d) ORDER BY %s %s, id %s",
-		l.table.name, s.where(), column, order, order, out.PerPage+1, offset, column, order, order)
-	items, err := selectAll(v, l.table, tail, s.args...)
+	items, err := l.page(v, q, s, at)
 	if err != nil {
 		return out, err
 	}
@@ -165,34 +170,16 @@ func (l listing[T]) check(v *View, q leafward.Query, key string, out leafward.Li
 				continue
 			}
 		}
-		if condition != "" {
-			s.and(condition, value)
+		if condition == "" {
+			continue
 		}
-	}
-	if w := term(q.Text); w != "" {
-		nouns := l.terms
-		if nouns == nil {
-			nouns = []string{l.table.noun}
+		if l.broad != nil && l.broad(q, name) {
+			condition = v.plus + condition
 		}
-		s.and("id IN (SELECT id FROM terms WHERE noun IN ('"+strings.Join(nouns, "', '")+"') AND term >= ? AND term < ?)", w, w+"\U0010FFFF")
+		s.and(condition, value)
 	}
 	p.Check(len(q.Text) <= maxTerm, "q", "is too long", "search for at most 128 bytes")
 	return s, p.Err()
-}
-
-// count is the fold's total where there is one, else exact up to leafward.TotalCap.
-func (l listing[T]) count(v *View, q leafward.Query, s *selection) (n int64, capped bool, err error) {
-	if l.total != nil {
-		n, ok, err := l.total(v, q)
-		if ok || err != nil {
-			return n, false, err
-		}
-	}
-	_, err = v.one(fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s %s LIMIT %d) AS counted", l.table.name, s.where(), leafward.TotalCap+1), s.args, &n)
-	if n > leafward.TotalCap {
-		return leafward.TotalCap, true, err
-	}
-	return n, false, err
 }
 
 func (l listing[T]) sortValue(row *T, name string) any {

@@ -358,6 +358,14 @@ func words(f findable) []string {
 	return slices.Compact(all)
 }
 
+// lines are words as a column holds them: each behind the end of a line, so that the beginning of one is found.
+func lines(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(words, "\n")
+}
+
 // term is the indexed form of a word: lower case, bounded without cutting a character.
 func term(word string) string {
 	word = strings.ToLower(strings.TrimSpace(word))

@@ -20,10 +20,10 @@ import (
 
 // Copies says what Multiply makes.
 type Copies struct {
-	Of     []string      // ids of certificates that the product issued: the models
-	Many   int           // copies of all of them together, one after the other
-	Spread time.Duration // the copies are as much older than their models as this at most, evenly
-	Name   func(n int) string
+	Of     []string           // ids of certificates that the product issued: the models
+	Many   int                // copies of all of them together, one after the other
+	Spread time.Duration      // the copies are as much older than their models as this at most, evenly
+	Host   func(n int) string // the first label of the name of a copy, in the place of its model's
 }
 
 // Multiply fills a database with copies of certificates that a server issued, for tests that need more of them than could
@@ -50,7 +50,7 @@ func Multiply(ctx context.Context, database string, c Copies) (err error) {
 		rows := make(map[string][][]any)
 		for n := from; n < min(from+perTransaction, c.Many); n++ {
 			age := time.Duration(float64(c.Spread) * float64(c.Many-n) / float64(c.Many))
-			models[n%len(models)].copy(rows, age, c.Name(n), end)
+			models[n%len(models)].copy(rows, age, c.Host(n), end)
 		}
 		if err := b.insert(ctx, rows); err != nil {
 			return err
@@ -98,7 +98,7 @@ type modelTable struct {
 func (t *modelTable) column(name string) int { return slices.Index(t.columns, name) }
 
 // ownForm is what a row is known by: UUIDs, alone or behind a prefix, serial numbers and fingerprints in hex.
-var ownForm = regexp.MustCompile(`^([a-z]+-)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|^[0-9a-f]{30,64}$`)
+var ownForm = regexp.MustCompile(`^([a-z]+-)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|^[0-9a-f]{17,64}$`)
 
 // identity names the columns whose values are a row's own.
 func identity() []string { return []string{"id", "uuid", "serial", "sha256", "spki", "request_id"} }
@@ -154,9 +154,10 @@ func (m *model) learn(t *modelTable) {
 const firstMoment = 1e15
 
 // copy adds the rows of a copy that is older than the model by some time.
-func (m *model) copy(rows map[string][][]any, age time.Duration, name string, end *chainEnd) {
+func (m *model) copy(rows map[string][][]any, age time.Duration, host string, end *chainEnd) {
 	age = age.Truncate(time.Second) // dates in certificates have no parts of one
-	swap := []string{m.name, name}
+	_, domain, _ := strings.Cut(m.name, ".")
+	swap := []string{m.name, host + "." + domain}
 	for _, own := range m.own {
 		swap = append(swap, own, another(own, age))
 	}
