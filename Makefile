@@ -153,7 +153,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet stop fresh succession sweep
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -161,6 +161,7 @@ drill_storm      := TestRenewalsHappenOnceWhileServersDie
 drill_succession := TestAnAuthorityIsSucceededUnderLoad
 drill_fair       := TestWhoAsksTooOftenKeepsNobodyElseAway
 drill_fleet      := TestAFleetPollsAndComesBackAtOnce
+drill_backup     := TestABackupIsRestoredWithoutForgettingARevocation
 drill_stop       := TestAServerThatStopsFailsNoRequestUnderWay
 drill_sweep      := TestEverythingIsDueAtOnce
 drill_fresh      := TestARevocationIsSeenOnEveryServer

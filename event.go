@@ -66,6 +66,9 @@ const (
 	JobFailedEvent    Action = "job.failed"
 	JobCancelledEvent Action = "job.cancelled"
 
+	// LogRestored says that the database was put back from a backup, and how far.
+	LogRestored Action = "log.restored"
+
 	BatchStarted   Action = "batch.started"
 	BatchCompleted Action = "batch.completed"
 	BatchFailed    Action = "batch.failed"

@@ -40,6 +40,7 @@ func layers() []layer {
 		{"hook outbound config pki", "", "hook, outbound, config and pki stand on nothing of ours"},
 		{"pki/lint pki/ocsp", "pki", "the parts of pki know pki"},
 		{"probe", "pki outbound", "probe knows pki and outbound"},
+		{"backup", "nouns audit", "backup knows nouns and audit"},
 		{"audit plugin", "nouns", "audit and plugin know the nouns"},
 		{"keys", "nouns pki", "keys knows nouns and pki"},
 		{"store", "nouns audit", "store knows nouns and audit"},
@@ -84,7 +85,7 @@ func expand(words string) []string {
 		case "doors":
 			out = append(out, expand("door/*")...)
 		case "ground":
-			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp audit outbound plugin")...)
+			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp audit backup outbound plugin")...)
 		case "helpers":
 			out = append(out, expand("*test */*test */*/*test")...)
 		case "everything":

@@ -116,6 +116,9 @@ func (a *App) openData(context.Context) error {
 	if err := prepareDir(a.config.DataDir); err != nil {
 		return err
 	}
+	if err := a.notRestoring(); err != nil {
+		return err
+	}
 	if a.config.Database == "" {
 		return nil // opening the file takes the lock
 	}
@@ -159,13 +162,19 @@ func (a *App) openAuthorities(ctx context.Context) error {
 		if err := errors.Join(a.db.Seed(ctx), a.openCheckpointKey(ctx)); err != nil {
 			return err
 		}
+		if err := a.recoverFromLedger(ctx); err != nil {
+			return err
+		}
 		a.authorities, err = ca.New(ca.Config{
 			DB: a.db, Master: a.master, Lint: linter, Dummy: pki.NewDummy(), Points: a.points, Log: a.log, BaseURL: a.config.PublicURL,
 		})
 		if err != nil {
 			return err
 		}
-		return a.authorities.Bootstrap(ctx)
+		if err := a.authorities.Bootstrap(ctx); err != nil {
+			return err
+		}
+		return a.republish(ctx)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 )
 
@@ -95,6 +96,7 @@ type Report struct {
 	Records int64
 	Last    int64 // the sequence of the last record; Header.First-1 when there is none
 	Head    Hash  // the chain hash of the last record: compare it with the server's to know that this is its log
+	Gaps    []Gap // what the log itself says is missing from it or from the database
 }
 
 // Fault is the first thing wrong with an export.
@@ -130,11 +132,31 @@ func VerifyAgainst(r io.Reader, size int64, root Hash) (Report, error) {
 	return v.report, err
 }
 
+// Records gives the records of an export, each verified as Verify does, and ends at the first fault. Only one who reads to
+// the end without an error has seen an export that is whole. The record before the first is what Report.Header names.
+func Records(r io.Reader) (Header, iter.Seq2[Record, error]) {
+	v := verifier{lines: newLines(r)}
+	if err := v.header(); err != nil {
+		return Header{}, func(yield func(Record, error) bool) { yield(Record{}, err) }
+	}
+	return v.report.Header, func(yield func(Record, error) bool) {
+		stopped := false
+		v.each = func(r Record) bool {
+			stopped = !yield(r, nil)
+			return !stopped
+		}
+		if err := v.records(); err != nil && !stopped {
+			yield(Record{}, err)
+		}
+	}
+}
+
 type verifier struct {
 	lines  lines
 	line   int64
 	report Report
-	signed *signed // nil without a checkpoint
+	signed *signed           // nil without a checkpoint
+	each   func(Record) bool // nil, or who is shown each record; false ends the reading
 }
 
 // signed is what a checkpoint says, and the tree so far.
@@ -157,6 +179,11 @@ func (v *verifier) run() error {
 	if err := v.header(); err != nil {
 		return err
 	}
+	return v.records()
+}
+
+// records reads what follows the header.
+func (v *verifier) records() error {
 	for {
 		line, err := v.next()
 		if errors.Is(err, io.EOF) {
@@ -180,6 +207,12 @@ func (v *verifier) run() error {
 		}
 		v.report.Records++
 		v.report.Last, v.report.Head = record.Seq, record.Chain
+		if gap, found := gapOf(record); found {
+			v.report.Gaps = append(v.report.Gaps, gap)
+		}
+		if v.each != nil && !v.each(record) {
+			return nil
+		}
 	}
 }
 

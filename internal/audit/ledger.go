@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,10 +200,34 @@ func (l *Ledger) Records(from int64) iter.Seq2[Record, error] {
 	}
 }
 
+// ReadLedger gives the records of a ledger that may belong to a server which is running, or to one that has ended: nothing
+// in the directory is changed. A last line that is not whole, as a server leaves it that was ended while it wrote, is left out.
+func ReadLedger(dir string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		l := &Ledger{dir: dir}
+		starts, err := l.starts()
+		if err == nil && len(starts) == 0 {
+			err = fmt.Errorf("there is no file of a ledger in %s", dir)
+		}
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		w := walk{head: math.MaxInt64, yield: yield}
+		for i, first := range starts {
+			w.growing = i == len(starts)-1
+			if !w.file(l.path(first), first) {
+				return
+			}
+		}
+	}
+}
+
 // walk reads ledger files in order.
 type walk struct {
 	head, from int64
 	yield      func(Record, error) bool
+	growing    bool  // somebody may be writing the last line
 	seq        int64 // of the last record read, 0 before the first
 	chain      Hash
 }
@@ -220,7 +245,7 @@ func (w *walk) file(path string, first int64) bool {
 	in := newLines(file)
 	for n := 1; w.seq < w.head; n++ {
 		line, err := in.next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || w.growing && errors.Is(err, errTornLine) {
 			return true
 		}
 		record, err := w.record(line, err, first, n)

@@ -31,6 +31,8 @@ type exported struct {
 	Last    int64  `json:"last"`
 	Head    string `json:"head"`
 	Intact  bool   `json:"intact"`
+
+	Gaps []audit.Gap `json:"gaps,omitempty"` // where the database was put back from a backup
 }
 
 // Run verifies the export while it is written: an answer that was cut off must not pass for a whole one.
@@ -91,7 +93,7 @@ func unlike(err error) error {
 }
 
 func exportOf(file string, report audit.Report) exported {
-	return exported{File: file, Records: report.Records, First: report.Header.First, Last: report.Last, Head: report.Head.String(), Intact: true}
+	return exported{File: file, Records: report.Records, First: report.Header.First, Last: report.Last, Head: report.Head.String(), Intact: true, Gaps: report.Gaps}
 }
 
 type auditVerify struct {
@@ -123,12 +125,30 @@ func (c *auditVerify) Run(s *Session) error {
 	return r.answer(exportOf(c.File, report), func() {
 		fmt.Fprintf(r.Out, "%s %s, %d to %d, in one unbroken chain\n", r.mark(good), count(report.Records, "event"), report.Header.First, report.Last)
 		fmt.Fprintf(r.Out, "  head  %s\n", report.Head)
+		for _, gap := range report.Gaps {
+			fmt.Fprintf(r.Out, "  gap   %s\n", gapText(gap))
+		}
 		if c.Checkpoint == "" {
 			r.next("hold it against a checkpoint that is kept elsewhere (--checkpoint, --log-key): who can rewrite the whole file can make it consistent")
 			return
 		}
 		r.next("keep a newer checkpoint: leafward audit checkpoint")
 	})
+}
+
+// gapText says what a gap means for who reads the log.
+func gapText(g audit.Gap) string {
+	text := fmt.Sprintf("at event %d the database was put back to event %d", g.Seq, g.Events)
+	if !g.Since.IsZero() {
+		text += ", by the backup of " + g.Since.Format("2006-01-02 15:04 MST")
+	}
+	switch {
+	case g.Beside != "":
+		return text + fmt.Sprintf("; what else happened up to event %d stands in another export, whose head is %s", g.Known, g.Beside)
+	case g.Known > g.Events:
+		return text + fmt.Sprintf("; events %d to %d are on record, and the database has only their serials, revocations and revoked keys", g.Events+1, g.Known)
+	}
+	return text + "; what happened between the two is not on record"
 }
 
 // judge is how an export is verified: alone, or against a checkpoint.

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -64,4 +65,26 @@ func describe(err error, what, fix string) error {
 		return &leafward.Error{Kind: leafward.Denied, Message: what + " may not be read", Fix: "chown it to the user that runs leafward", Cause: err}
 	}
 	return &leafward.Error{Kind: leafward.Invalid, Message: what + " cannot be used", Fix: fix, Cause: err}
+}
+
+// maxPrivate is the length in octets up to which a file with a secret is read.
+const maxPrivate = 64 << 10
+
+// ReadPrivate reads a file with a secret, such as private keys, that nobody but its owner may read.
+func ReadPrivate(path string) (leafward.Secret, error) {
+	content, err := readPrivate(path, maxPrivate)
+	if err != nil {
+		return nil, describe(err, "the file "+path, "name a regular file that this user may read")
+	}
+	return content, nil
+}
+
+// ReadPassphrase reads the first line of a file that nobody but its owner may read.
+func ReadPassphrase(path string) (leafward.Secret, error) {
+	content, err := ReadPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	line, _, _ := bytes.Cut(content.Reveal(), []byte("\n"))
+	return bytes.TrimRight(line, "\r"), nil
 }

@@ -155,7 +155,7 @@ func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason 
 		if err != nil {
 			return err
 		}
-		if err := revokeVersion(tx, &v, reason); err != nil {
+		if err := revokeVersion(tx, &v, reason, tx.Now); err != nil {
 			return err
 		}
 		if reason != leafward.KeyCompromise {
@@ -169,7 +169,7 @@ func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason 
 			return err
 		}
 		for _, other := range same {
-			if err := revokeVersion(tx, &other, reason); err != nil {
+			if err := revokeVersion(tx, &other, reason, tx.Now); err != nil {
 				return err
 			}
 			if !struck[other.Certificate] {
@@ -207,15 +207,16 @@ func hasten(tx *store.Tx, id string) error {
 	return tx.Err()
 }
 
-func revokeVersion(tx *store.Tx, v *leafward.Version, reason string) error {
+// revokeVersion revokes what was signed, from a moment on.
+func revokeVersion(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
 	if v.Authority != "" {
-		changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, tx.Now)
+		changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, at)
 		if err != nil || !changed {
 			return err
 		}
 	}
 	if v.RevokedAt.IsZero() {
-		v.RevokedAt = tx.Now
+		v.RevokedAt = at
 	}
 	v.Reason = reason
 	tx.PutVersion(v)
@@ -245,13 +246,9 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 			if v.Reason != leafward.CertificateHold {
 				continue
 			}
-			if v.Authority != "" {
-				if err := ca.Release(tx, v.Authority, v.Serial); err != nil {
-					return err
-				}
+			if err := releaseVersion(tx, &v); err != nil {
+				return err
 			}
-			v.RevokedAt, v.Reason = time.Time{}, ""
-			tx.PutVersion(&v)
 			lifted = append(lifted, v.ID)
 		}
 		held := !c.RevokedAt.IsZero() && c.Reason == leafward.CertificateHold
@@ -274,4 +271,16 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 		return shown, err
 	}
 	return s.show(ctx, id, "")
+}
+
+// releaseVersion lifts the hold of what was signed.
+func releaseVersion(tx *store.Tx, v *leafward.Version) error {
+	if v.Authority != "" {
+		if err := ca.Release(tx, v.Authority, v.Serial); err != nil {
+			return err
+		}
+	}
+	v.RevokedAt, v.Reason = time.Time{}, ""
+	tx.PutVersion(v)
+	return tx.Err()
 }

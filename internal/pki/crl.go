@@ -224,3 +224,24 @@ func addTime(b *cryptobyte.Builder, t time.Time) {
 		b.AddASN1GeneralizedTime(t)
 	}
 }
+
+// maxCRL is the size in octets up to which a CRL is read.
+const maxCRL = 256 << 20
+
+// DecodeCRL is the DER of a CRL that is given in DER or PEM.
+func DecodeCRL(raw []byte) ([]byte, error) {
+	if len(raw) > maxCRL {
+		return nil, fmt.Errorf("it has %d octets; at most %d are read", len(raw), maxCRL)
+	}
+	if len(raw) > 0 && raw[0] == 0x30 { // a SEQUENCE
+		return raw, nil
+	}
+	blocks, err := decodePEM(raw, maxCRL, 1)
+	if err != nil {
+		return nil, err
+	}
+	if blocks[0].Type != pemCRL {
+		return nil, fmt.Errorf("the PEM block is %.40q, not %q", blocks[0].Type, pemCRL)
+	}
+	return blocks[0].Bytes, nil
+}

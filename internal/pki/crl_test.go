@@ -148,3 +148,16 @@ func BenchmarkBuildCRLOf100000(b *testing.B) {
 		b.SetBytes(int64(len(der)))
 	}
 }
+
+func FuzzDecodeCRL(f *testing.F) {
+	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("0\x00"))
+	f.Add([]byte(""))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		der, err := DecodeCRL(raw)
+		if err == nil && len(der) > len(raw) {
+			t.Errorf("%d octets became %d", len(raw), len(der))
+		}
+	})
+}

@@ -13,6 +13,7 @@ const (
 	pemRequest      = "CERTIFICATE REQUEST"
 	pemPrivateKey   = "PRIVATE KEY"
 	pemECParameters = "EC PARAMETERS"
+	pemCRL          = "X509 CRL"
 )
 
 func encodePEM(label string, der []byte) []byte {

@@ -307,6 +307,12 @@ func (v *View) VersionsOfKey(key string) ([]leafward.Version, error) {
 	return selectAll(v, versions(), "WHERE key_id = $1 AND not_after > $2", key, micros(v.Now))
 }
 
+// VersionOfSerial finds what an authority signed under a serial, whoever asks.
+func (v *View) VersionOfSerial(authority, serial string) (leafward.Version, bool, error) {
+	return selectOne(v, versions(), `WHERE authority = $1 AND serial = $2
+		AND certificate IN (SELECT id FROM terms WHERE noun = 'certificate.version' AND term = $3)`, authority, serial, term(serial))
+}
+
 // AddVersion inserts a version as the current one of its slot; its predecessor is the one that was.
 func (tx *Tx) AddVersion(n *leafward.Version) {
 	old, found, err := selectOne(&tx.View, versions(), "WHERE certificate = $1 AND slot = $2 AND current", n.Certificate, n.Slot)

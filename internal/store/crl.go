@@ -71,6 +71,11 @@ func (tx *Tx) PutCRL(c *leafward.CRL, last int64) (done bool) {
 		c.Authority, c.Shard, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), c.Entries, c.RevSeq, c.DER, last) > 0
 }
 
+// RaiseCRL notes that an authority has published a list with the number, which is not at hand: the next one gets a greater.
+func (tx *Tx) RaiseCRL(authority string, number int64) {
+	tx.Exec("UPDATE crls SET number = $2 WHERE authority = $1 AND shard = 0 AND number < $2", authority, number)
+}
+
 // Responder is the OCSP responder of an authority.
 type Responder struct {
 	Authority string    `db:"authority"`

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +59,9 @@ func (w *writer) sequence(batch []*pending) error {
 	next := w.head
 	var all []leafward.Event
 	var last *Tx
+	if slices.ContainsFunc(batch, func(p *pending) bool { return p.err == nil && p.tx.adopted }) {
+		next = head{}
+	}
 	for _, p := range batch {
 		if p.err != nil || len(p.tx.events) == 0 {
 			continue

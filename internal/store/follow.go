@@ -108,7 +108,7 @@ func (f *Follower) copy(ctx context.Context) (n int, err error) {
 	}
 	if seq > 0 {
 		if len(events) == 0 || audit.Hash(events[0].Chain) != chain {
-			return 0, leafward.Errorf(leafward.Conflict, "restore the newer database, or move the ledger directory away after having looked into it",
+			return 0, leafward.Errorf(leafward.Conflict, "stop the server, move the ledger directory away, and let `leafward reconcile --ledger` take over what it knows",
 				"the ledger on this machine knows event %d, and the database knows another or none: an older database was put in its place", seq)
 		}
 		events = events[1:]

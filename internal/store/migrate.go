@@ -69,6 +69,29 @@ func (db *DB) migrate(ctx context.Context) error {
 	return nil
 }
 
+// Newest is the version of the schema that this leafward knows.
+func Newest() int64 {
+	names, _ := fs.Glob(migrationFiles, "migrations/*.sql") // the pattern is right
+	newest := int64(0)
+	for _, name := range names {
+		version, err := versionOf(name)
+		if err == nil {
+			newest = max(newest, version)
+		}
+	}
+	return newest
+}
+
+// versionOf reads the number in a migration's name.
+func versionOf(name string) (int64, error) {
+	number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+	version, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return version, nil
+}
+
 // steps are the migrations with the engine's tokens filled in, one transaction each.
 func (db *DB) steps() ([]*goose.Migration, error) {
 	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
@@ -81,10 +104,9 @@ func (db *DB) steps() ([]*goose.Migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		version, err := strconv.ParseInt(number, 10, 64)
+		version, err := versionOf(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		text := db.tokens.Replace(string(raw))
 		up := &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {

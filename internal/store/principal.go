@@ -101,3 +101,14 @@ func (tx *Tx) TouchCredentials(used map[string]time.Time) {
 
 // Team reads one team inside the actor's scope.
 func (v *View) Team(id string) (leafward.Team, error) { return Teams().Read(v, id) }
+
+// RevokeCredential closes a credential from a moment on; changed is false when there is none, or it is closed already.
+func (tx *Tx) RevokeCredential(id string, at time.Time) (changed bool, err error) {
+	c, found, err := selectOne(&tx.View, credentials(), "WHERE id = $1 AND revoked_at = 0", id)
+	if err != nil || !found {
+		return false, err
+	}
+	c.RevokedAt = at
+	tx.PutCredential(&c)
+	return true, tx.err
+}

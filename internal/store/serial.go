@@ -63,6 +63,12 @@ func (tx *Tx) IssueSerial(authority, serial string) bool {
 	return tx.Exec("UPDATE serials SET state = 'issued', tbs = $3 WHERE authority = $1 AND serial = $2 AND state = 'reserved'", authority, serial, []byte{}) == 1
 }
 
+// ReplaceSerial writes what a serial was issued for, and that it was; whether it is revoked stays.
+func (tx *Tx) ReplaceSerial(s *leafward.Serial) {
+	tx.Exec("UPDATE serials SET state = $3, tbs = $4, name = $5, subject = $6, not_before = $7, not_after = $8 WHERE authority = $1 AND serial = $2",
+		s.Authority, s.Serial, string(s.State), s.TBS, s.Name, s.Subject, micros(s.NotBefore), micros(s.NotAfter))
+}
+
 // PutSerial writes the state of a serial that was read in this transaction, and its revocation.
 func (tx *Tx) PutSerial(s *leafward.Serial) {
 	if s.TBS == nil {

@@ -35,6 +35,7 @@ type Tx struct {
 	touched map[string]bool // topics of what was written
 	folds   map[leafward.FoldKey]int
 	steady  bool // a steady table was written to
+	adopted bool // events of a log came in with their numbers
 }
 
 // touch names what was written, for those who watch it.

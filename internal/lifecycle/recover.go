@@ -1,0 +1,258 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/ca"
+	"github.com/leafward/leafward/internal/store"
+)
+
+// Recovered counts what was done again after the database had been put back from a backup.
+type Recovered struct {
+	Serials     int `json:"serials"`      // of certificates that were issued meanwhile: known again to OCSP and CRLs
+	Revocations int `json:"revocations"`  // and releases of holds
+	Keys        int `json:"keys_revoked"` // API keys and keys of agents
+	Lost        int `json:"lost"`         // certificates of authorities that are not in the database
+}
+
+// Add adds the counts of another part.
+func (r *Recovered) Add(part Recovered) {
+	r.Serials += part.Serials
+	r.Revocations += part.Revocations
+	r.Keys += part.Keys
+	r.Lost += part.Lost
+}
+
+// Recover does again what the event tells: that a serial was issued, revoked or released, a CRL published, or a key revoked.
+// Doing it twice changes nothing more. Certificates that were issued meanwhile are known by their serials only; what else was
+// changed is not done again.
+func Recover(tx *store.Tx, e *leafward.Event) (done Recovered, err error) {
+	switch e.Action {
+	case leafward.CertificateIssued:
+		err = done.issued(tx, e)
+	case leafward.CertificateRevoked:
+		err = done.revoked(tx, e)
+	case leafward.CertificateReleased:
+		err = done.released(tx, e)
+	case leafward.CRLPublished:
+		var told struct {
+			Number int64 `json:"number"`
+		}
+		if err = store.DetailsOf(e, &told); err == nil {
+			tx.RaiseCRL(e.ResourceID, told.Number)
+		}
+	case leafward.KeyRevoked:
+		var changed bool
+		if changed, err = tx.RevokeCredential(e.ResourceID, e.At); changed {
+			done.Keys++
+		}
+	}
+	if err == nil {
+		err = tx.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("event %d, %s: %w", e.Seq, e.Action, err)
+	}
+	return done, err
+}
+
+func (r *Recovered) issued(tx *store.Tx, e *leafward.Event) error {
+	var told struct {
+		Version   string    `json:"version"` // "" for the server's own
+		Serial    string    `json:"serial"`
+		Authority string    `json:"authority"` // "" for an issuer elsewhere
+		NotAfter  time.Time `json:"not_after"`
+		Names     []string  `json:"names"`
+	}
+	if err := store.DetailsOf(e, &told); err != nil || told.Authority == "" {
+		return err
+	}
+	s := leafward.Serial{Authority: told.Authority, Serial: told.Serial, Subject: told.Version, NotBefore: e.At, NotAfter: told.NotAfter.UTC()}
+	if s.Subject == "" {
+		s.Subject = e.ID
+	}
+	if len(told.Names) > 0 {
+		s.Name = told.Names[0]
+	}
+	ours, changed, err := ca.Recognise(tx, s)
+	if !ours {
+		r.Lost++
+	}
+	if changed {
+		r.Serials++
+	}
+	return err
+}
+
+// closing is what the events of revocations and releases tell.
+type closing struct {
+	Reason   string   `json:"reason"`
+	Versions []string `json:"versions"`
+	Closed   *bool    `json:"closed"` // false: the certificate goes on
+}
+
+func (r *Recovered) revoked(tx *store.Tx, e *leafward.Event) error {
+	var told closing
+	if err := store.DetailsOf(e, &told); err != nil {
+		return err
+	}
+	for _, id := range told.Versions {
+		v, found, err := tx.VersionOfAny(id)
+		if err != nil {
+			return err
+		}
+		if found {
+			if err := r.revoke(tx, &v, told.Reason, e.At); err != nil {
+				return err
+			}
+			continue
+		}
+		s, known, err := tx.LastSerial(id)
+		if err != nil {
+			return err
+		}
+		if !known {
+			continue
+		}
+		changed, err := ca.Revoke(tx, s.Authority, s.Serial, told.Reason, e.At)
+		if err != nil {
+			return err
+		}
+		r.count(changed)
+	}
+	c, found, err := tx.CertificateOfAny(e.ResourceID)
+	switch {
+	case err != nil || !found:
+		return err
+	case told.Closed != nil && !*told.Closed:
+		return hasten(tx, c.ID)
+	case !revoked(&c, told.Reason):
+		c.Revoke(told.Reason, e.At)
+		tx.PutCertificate(&c)
+	}
+	return nil
+}
+
+// revoke revokes a version that the database has; a compromised key is not certified again.
+func (r *Recovered) revoke(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
+	before := v.Reason
+	if err := revokeVersion(tx, v, reason, at); err != nil {
+		return err
+	}
+	r.count(v.Reason != before)
+	if reason == leafward.KeyCompromise {
+		return tx.CompromiseKey(v.Key)
+	}
+	return nil
+}
+
+func (r *Recovered) count(changed bool) {
+	if changed {
+		r.Revocations++
+	}
+}
+
+func (r *Recovered) released(tx *store.Tx, e *leafward.Event) error {
+	var told closing
+	if err := store.DetailsOf(e, &told); err != nil {
+		return err
+	}
+	for _, id := range told.Versions {
+		v, found, err := tx.VersionOfAny(id)
+		if err != nil {
+			return err
+		}
+		if found && v.Reason == leafward.CertificateHold {
+			if err := releaseVersion(tx, &v); err != nil {
+				return err
+			}
+			r.count(true)
+		}
+		s, known, err := tx.LastSerial(id)
+		if err != nil {
+			return err
+		}
+		if !found && known && s.Held {
+			if err := ca.Release(tx, s.Authority, s.Serial); err != nil {
+				return err
+			}
+			r.count(true)
+		}
+	}
+	c, found, err := tx.CertificateOfAny(e.ResourceID)
+	if err != nil || !found || c.Reason != leafward.CertificateHold {
+		return err
+	}
+	policy, found, err := tx.PolicyNamed(c.Policy)
+	if err != nil || !found {
+		return err
+	}
+	c.Release(&policy)
+	tx.PutCertificate(&c)
+	return nil
+}
+
+// recoverRows is how many entries of a CRL are taken over in one transaction.
+const recoverRows = 500
+
+// RecoverCRL takes over a CRL that one of our authorities has published: what it tells stays revoked, and the next list has a
+// greater number. A list that is older than what the database knows tells nothing. The context must carry an actor of all teams.
+func RecoverCRL(ctx context.Context, db *store.DB, raw []byte) (p ca.Published, done Recovered, err error) {
+	err = db.View(ctx, func(v *store.View) error {
+		p, err = ca.ReadPublished(v, raw)
+		return err
+	})
+	if err != nil || p.Number < p.Last {
+		return p, done, err
+	}
+	for rest := p.Tells; len(rest) > 0; {
+		n := min(len(rest), recoverRows)
+		var part Recovered
+		err := db.Write(ctx, func(tx *store.Tx) error {
+			part = Recovered{}
+			for _, s := range rest[:n] {
+				if err := part.listed(tx, s); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return p, done, err
+		}
+		done.Add(part)
+		rest = rest[n:]
+	}
+	return p, done, db.Write(ctx, func(tx *store.Tx) error {
+		tx.PutCRL(&p.CRL, p.Last)
+		return nil
+	})
+}
+
+// listed revokes what stands on a published CRL. Which certificate it was closed with is not known: one that goes on is
+// renewed at once.
+func (r *Recovered) listed(tx *store.Tx, s leafward.Serial) error {
+	reason, at := s.Reason, s.RevokedAt
+	s.Reason, s.RevokedAt = "", time.Time{}
+	_, added, err := ca.Recognise(tx, s)
+	if err != nil {
+		return err
+	}
+	if added {
+		r.Serials++
+	}
+	v, found, err := tx.VersionOfSerial(s.Authority, s.Serial)
+	if err != nil {
+		return err
+	}
+	if found {
+		return errors.Join(r.revoke(tx, &v, reason, at), hasten(tx, v.Certificate))
+	}
+	changed, err := ca.Revoke(tx, s.Authority, s.Serial, reason, at)
+	r.count(changed)
+	return err
+}
