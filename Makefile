@@ -153,12 +153,13 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep import
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
 drill_storm      := TestRenewalsHappenOnceWhileServersDie
 drill_succession := TestAnAuthorityIsSucceededUnderLoad
+drill_import     := TestAnImportThatIsKilledGoesOnWhereItWas
 drill_fair       := TestWhoAsksTooOftenKeepsNobodyElseAway
 drill_fleet      := TestAFleetPollsAndComesBackAtOnce
 drill_backup     := TestABackupIsRestoredWithoutForgettingARevocation

@@ -1,6 +1,8 @@
 package leafward
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -371,9 +373,9 @@ type Version struct {
 	Key         string    `db:"key_id"`
 	Request     string    `db:"request"`
 	Issuer      string    `db:"issuer"`
-	Authority   string    `db:"authority"`
-	Serial      string    `db:"serial"` // minimal lower hex
-	SHA256      string    `db:"sha256"` // fingerprint, hex
+	Authority   string    `db:"authority"` // that signed: of ours, or the name by ForeignAuthority of one that is not; "" for what an upstream issuer gave
+	Serial      string    `db:"serial"`    // minimal lower hex
+	SHA256      string    `db:"sha256"`    // fingerprint, hex
 	Subject     string    `db:"subject"`
 	Algorithm   string    `db:"algorithm"`
 	Size        int       `db:"size"`
@@ -383,11 +385,32 @@ type Version struct {
 	Chain       string    `db:"chain"` // id of the stored chain
 	Spec        int64     `db:"spec_revision"`
 	Predecessor string    `db:"predecessor"`
-	Source      string    `db:"source"` // issued, imported, found
+	Source      string    `db:"source"` // VersionIssued or VersionImported
 	RevokedAt   time.Time `db:"revoked_at"`
 	Reason      string    `db:"revocation_reason"`
 	HiddenAt    time.Time `db:"hidden_at"`
 }
+
+// Where versions come from.
+const (
+	VersionIssued   = "issued"
+	VersionImported = "imported" // signed elsewhere, on nobody's request here
+)
+
+const foreignAuthority = "foreign-"
+
+// ForeignAuthority names an authority that is not ours: a serial number is unique below a name and a key. Issuer is the DER of
+// its name, keyID what certificates say of its key, which may be nothing.
+func ForeignAuthority(issuer, keyID []byte) string {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%d ", len(issuer))
+	_, _ = h.Write(issuer)
+	_, _ = h.Write(keyID)
+	return foreignAuthority + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Foreign tells whether an authority that is not ours signed the version, as one that was imported: it alone revokes it.
+func (v *Version) Foreign() bool { return strings.HasPrefix(v.Authority, foreignAuthority) }
 
 // RequestState is where one ask for one signature is.
 type RequestState string

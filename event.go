@@ -52,6 +52,7 @@ const (
 	CertificateRequested  Action = "certificate.requested"
 	CertificateUpdated    Action = "certificate.updated"
 	CertificateIssued     Action = "certificate.issued"
+	CertificateImported   Action = "certificate.imported"
 	CertificateRenewed    Action = "certificate.renewed"
 	CertificateDeployed   Action = "certificate.deployed"
 	CertificateProved     Action = "certificate.proved"

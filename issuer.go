@@ -151,9 +151,10 @@ type KeyCustody string
 
 // Who may hold a private key.
 const (
-	AgentKey  KeyCustody = "agent"
-	ClientKey KeyCustody = "client"
-	ServerKey KeyCustody = "server"
+	AgentKey   KeyCustody = "agent"
+	ClientKey  KeyCustody = "client"
+	ServerKey  KeyCustody = "server"
+	UnknownKey KeyCustody = "unknown" // somebody else, who is not known here
 )
 
 // Key is a key pair that leafward knows of; the private part is here only when the server made it.

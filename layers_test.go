@@ -38,7 +38,7 @@ func layers() []layer {
 		{"pgtest/cmd/cluster", "pgtest", "the cluster command starts the cluster of pgtest"},
 
 		{"hook outbound config pki", "", "hook, outbound, config and pki stand on nothing of ours"},
-		{"pki/lint pki/ocsp", "pki", "the parts of pki know pki"},
+		{"pki/lint pki/ocsp pki/inventory", "pki", "the parts of pki know pki"},
 		{"probe", "pki outbound", "probe knows pki and outbound"},
 		{"backup", "nouns audit", "backup knows nouns and audit"},
 		{"audit plugin", "nouns", "audit and plugin know the nouns"},
@@ -61,7 +61,7 @@ func layers() []layer {
 		{"door/revocation", "nouns verbs outbound ca", door},
 		{"doors", "nouns verbs outbound", door},
 
-		{"cli", "nouns api pki audit", "cli knows what a stranger's client may use: nouns, api, pki and audit"},
+		{"cli", "nouns api pki pki/inventory audit", "cli knows what a stranger's client may use: nouns, api, pki and audit"},
 		{"agent", "nouns api target target/* keys probe pki plugin", "the agent knows nouns, api, targets, keys, probe, pki and plugin, never the store"},
 		{"app", "everything", "app wires everything; only cmd imports it"},
 	}
@@ -85,7 +85,7 @@ func expand(words string) []string {
 		case "doors":
 			out = append(out, expand("door/*")...)
 		case "ground":
-			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp audit backup outbound plugin")...)
+			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp pki/inventory audit backup outbound plugin")...)
 		case "helpers":
 			out = append(out, expand("*test */*test */*/*test")...)
 		case "everything":

@@ -189,6 +189,6 @@ func certificateOperations() []Info {
 	return []Info{
 		ListCertificates.Info, CreateCertificate.Info, GetCertificate.Info, UpdateCertificate.Info, ArchiveCertificate.Info, ListCertificateVersions.Info,
 		GetCertificateDeployments.Info, TriggerRenewal.Info, TriggerDeployment.Info, RevokeCertificate.Info, ReleaseCertificate.Info,
-		SubmitCertificateCSR.Info, TakeCertificateKey.Info, ExportCertificatePEM.Info,
+		SubmitCertificateCSR.Info, TakeCertificateKey.Info, ExportCertificatePEM.Info, ImportCertificates.Info,
 	}
 }

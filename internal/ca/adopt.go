@@ -158,7 +158,7 @@ func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error
 		return "", err
 	}
 	if !found {
-		key = leafward.Key{SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: custodyUnknown, Holder: a.ID, Retrieval: "never"}
+		key = leafward.Key{SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.UnknownKey, Holder: a.ID, Retrieval: "never"}
 		tx.AddKeyPair(&key)
 	}
 	if signer == "" && string(cert.RawIssuer) == string(cert.RawSubject) {
@@ -170,9 +170,6 @@ func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error
 	tx.AddCACertificate(&row)
 	return a.ID, tx.Err()
 }
-
-// custodyUnknown is the custody of a key that somebody else holds.
-const custodyUnknown leafward.KeyCustody = "unknown"
 
 // label is what people call the subject of a CA certificate.
 func label(cert *x509.Certificate) string {

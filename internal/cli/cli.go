@@ -41,6 +41,7 @@ type Commands struct {
 	Status  statusCommand  `cmd:"" help:"Show what works, and what breaks next." group:"Look:"`
 	Cert    certCommands   `cmd:"" help:"Certificates: create, list, renew, deploy, revoke." group:"Certificates:"`
 	Issue   issueCommand   `cmd:"" help:"Make a key here and get a certificate for it, as two files." group:"Certificates:"`
+	Import  importCommand  `cmd:"" help:"Take in certificates that were signed elsewhere, from PEM and CSV files." group:"Certificates:"`
 	Target  targetCommands `cmd:"" help:"Places where certificates are installed." group:"Certificates:"`
 	Job     jobCommands    `cmd:"" help:"Work that is done and waits to be done." group:"Look:"`
 	Audit   auditCommands  `cmd:"" help:"The audit log: export it, verify an export." group:"Look:"`

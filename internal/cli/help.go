@@ -22,6 +22,13 @@ func (*issueCommand) Help() string {
 }
 
 // Help is shown below the flags.
+func (*importCommand) Help() string {
+	return example("A PEM file holds certificates, each followed by those above it where they are at hand. A CSV begins with a line that names its columns: certificate (PEM, or DER in base64), and any of name, owner, team, issuer, profile, policy, environment, tags (NAME=VALUE;NAME=VALUE) and key_source, which go before the flags. A row that is refused is told with its line and costs no other; what is here already stays as it is, so that the same file can be imported again. No private key is taken in or sent.",
+		"leafward import bundle.pem --owner web --environment prod",
+		"leafward import inventory.csv --issuer iss-local --policy rp-default")
+}
+
+// Help is shown below the flags.
 func (*certCreate) Help() string {
 	return example("Without --target and --csr it is recorded and waits for a CSR, which leafward issue brings.",
 		"leafward cert create shop.example.com www.shop.example.com --target shop",

@@ -46,6 +46,8 @@ func TestEveryCommandAnswersInJSONAndInNothingElse(t *testing.T) {
 	if _, err := api.RegisterAgent.Call(t.Context(), d.Admin, api.Make[api.AgentRegister]{Body: api.AgentRegister{Name: api.Some("web1")}}); err != nil {
 		t.Fatal(err)
 	}
+	bundle := filepath.Join(dir, "bundle.pem")
+	foreignList(t, bundle)
 	typedOnes := map[string]bool{}
 	for _, c := range []struct {
 		code int
@@ -67,6 +69,8 @@ func TestEveryCommandAnswersInJSONAndInNothingElse(t *testing.T) {
 		{0, "cert deploy shop.example.com --no-wait"},
 		{0, "issue www.example.com --out " + dir},
 		{1, "issue www.example.com --out " + dir},
+		{0, "import " + bundle},
+		{1, "import " + bundle + " " + dir},
 		{0, "cert list"},
 		{0, "cert get www.example.com"},
 		{0, "cert renew www.example.com --no-wait"},

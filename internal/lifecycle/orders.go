@@ -313,7 +313,7 @@ func (t *task) version(c *leafward.Certificate, slot string, chain issuer.Chain,
 	return leafward.Version{
 		Certificate: c.ID, Team: c.Team, Slot: slot, Request: t.request.ID, Issuer: t.issuer.ID, Authority: chain.Authority,
 		Serial: pki.SerialHex(leaf.SerialNumber), SHA256: pki.Fingerprint(leaf.Raw), Subject: leaf.Subject.String(), Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size,
-		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Spec: max(t.certificate.Spec, 1), Source: "issued",
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), DER: leaf.Raw, Spec: max(t.certificate.Spec, 1), Source: leafward.VersionIssued,
 	}
 }
 

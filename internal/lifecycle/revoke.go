@@ -101,17 +101,23 @@ func revoked(c *leafward.Certificate, reason string) bool {
 	return !c.RevokedAt.IsZero() && (c.Reason == reason || c.Reason != leafward.CertificateHold && reason != leafward.KeyCompromise)
 }
 
-// versions are the ids of what is revoked.
+// versions are the ids of what is revoked: all that was signed here or at the request of this server.
 func (r *Revocation) versions(tx *store.Tx, c *leafward.Certificate) (ids []string, err error) {
 	live, err := tx.LiveVersions(c.ID)
 	if err != nil {
 		return nil, err
 	}
 	ids = []string{}
+	foreign := false
 	for _, v := range live {
-		if r.Version == "" || r.Version == v.ID {
+		asked := r.Version == "" || r.Version == v.ID
+		foreign = foreign || asked && v.Foreign()
+		if asked && !v.Foreign() {
 			ids = append(ids, v.ID)
 		}
+	}
+	if foreign && len(ids) == 0 {
+		return nil, leafward.Errorf(leafward.Conflict, "revoke it there; renewing it here gets one from the issuer of the record, and archiving takes it out of the lists", "the certificate %s was signed by another authority, which alone revokes it", c.Name)
 	}
 	if r.Version != "" && len(ids) == 0 {
 		var p leafward.Problems
@@ -207,8 +213,12 @@ func hasten(tx *store.Tx, id string) error {
 	return tx.Err()
 }
 
-// revokeVersion revokes what was signed, from a moment on.
+// revokeVersion revokes what was signed, from a moment on, unless somebody else's authority signed it: then nothing said here
+// would be true.
 func revokeVersion(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
+	if v.Foreign() {
+		return nil
+	}
 	if v.Authority != "" {
 		changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, at)
 		if err != nil || !changed {

@@ -133,24 +133,17 @@ func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets [
 		return a, err
 	}
 	canonical(c)
-	own := func(field, team string) {
-		p.Check(team == "" || team == c.Team, field, "belongs to another team than the certificate", "use one of the certificate's team, or one that all teams share")
+	a, err = refers(v, c, p)
+	if err != nil {
+		return a, err
 	}
-	lookUps := []error{
-		refer(p, "team_id", c.Team, func() error { _, err := v.Team(c.Team); return err }),
-		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = v.Issuer(c.Issuer); return err }),
-		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = v.Profile(c.Profile); return err }),
-		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = v.RenewalPolicy(c.Policy); return err }),
-	}
-	if c.Owner != leafward.DefaultOwner { // which answers for the certificates of every team that names nobody
-		lookUps = append(lookUps, refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(v, c.Owner); return err }))
-	}
+	var lookUps []error
 	for i, id := range targets {
 		field := fmt.Sprintf("target_ids[%d]", i)
 		lookUps = append(lookUps, refer(p, field, id, func() error {
 			t, err := store.Targets().Read(v, id)
 			if err == nil {
-				own(field, t.Team)
+				own(p, c, field, t.Team)
 				p.Check(t.Enabled || slices.Contains(have, id), field, "names a target that is switched off", "enable the target, or leave it out")
 				a.targets = append(a.targets, t)
 			}
@@ -159,12 +152,6 @@ func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets [
 	}
 	if err := errors.Join(lookUps...); err != nil {
 		return a, err
-	}
-	own("issuer_id", a.issuer.Team)
-	own("certificate_profile_id", a.profile.Team)
-	own("renewal_policy_id", a.policy.Team)
-	if a.issuer.ID != "" {
-		p.Check(a.issuer.Enabled, "issuer_id", "names an issuer that is switched off", "enable the issuer, or choose another")
 	}
 	p.Check(len(targets) <= maxTargets, "target_ids", fmt.Sprintf("has more than %d targets", maxTargets), "split them over several certificates")
 	p.Check(len(targets) == 0 || c.KeySource != leafward.ClientKey, "target_ids", "cannot go with a key that the caller holds", "leave csr_pem out: the target's agent then makes the key")
@@ -177,6 +164,34 @@ func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets [
 		obey(p, c, csr, &a.profile)
 	}
 	return a, nil
+}
+
+// refers reads what the certificate refers to, but for targets, and holds the rules between them.
+func refers(v *store.View, c *leafward.Certificate, p *leafward.Problems) (a around, err error) {
+	lookUps := []error{
+		refer(p, "team_id", c.Team, func() error { _, err := v.Team(c.Team); return err }),
+		refer(p, "issuer_id", c.Issuer, func() (err error) { a.issuer, err = v.Issuer(c.Issuer); return err }),
+		refer(p, "certificate_profile_id", c.Profile, func() (err error) { a.profile, err = v.Profile(c.Profile); return err }),
+		refer(p, "renewal_policy_id", c.Policy, func() (err error) { a.policy, err = v.RenewalPolicy(c.Policy); return err }),
+	}
+	if c.Owner != leafward.DefaultOwner { // which answers for the certificates of every team that names nobody
+		lookUps = append(lookUps, refer(p, "owner_id", c.Owner, func() error { _, err := store.Owners().Read(v, c.Owner); return err }))
+	}
+	if err := errors.Join(lookUps...); err != nil {
+		return a, err
+	}
+	own(p, c, "issuer_id", a.issuer.Team)
+	own(p, c, "certificate_profile_id", a.profile.Team)
+	own(p, c, "renewal_policy_id", a.policy.Team)
+	if a.issuer.ID != "" {
+		p.Check(a.issuer.Enabled, "issuer_id", "names an issuer that is switched off", "enable the issuer, or choose another")
+	}
+	return a, nil
+}
+
+// own refuses what belongs to another team than the certificate.
+func own(p *leafward.Problems, c *leafward.Certificate, field, team string) {
+	p.Check(team == "" || team == c.Team, field, "belongs to another team than the certificate", "use one of the certificate's team, or one that all teams share")
 }
 
 // vacant refuses targets, beside those that the certificate has, whose files another certificate has: each would

@@ -208,21 +208,43 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 	tx.Fail(err)
 }
 
-// insertRows adds rows of a table without numbers as they are, many with one statement.
+// insertRows adds rows as they are, many with one statement; numbers that the database makes are not read.
 func insertRows[T any](tx *Tx, t table[T], rows []T) {
-	for some := range slices.Chunk(rows, maxMarks) {
+	var names []string
+	for _, c := range t.columns {
+		if !c.auto {
+			names = append(names, c.name)
+		}
+	}
+	all := make([][]any, len(rows))
+	for i := range rows {
+		values, err := t.valuesOf(reflect.ValueOf(&rows[i]).Elem())
+		if err != nil {
+			tx.Fail(err)
+			return
+		}
+		for j, c := range t.columns {
+			if !c.auto {
+				all[i] = append(all[i], values[j])
+			}
+		}
+	}
+	insertValues(tx, "INSERT INTO "+t.name+" ("+strings.Join(names, ", ")+") VALUES ", "", all)
+}
+
+// insertValues runs a statement that inserts rows, each of as many values, with as many rows at a time as may be.
+func insertValues(tx *Tx, insert, tail string, rows [][]any) {
+	if len(rows) == 0 {
+		return
+	}
+	for some := range slices.Chunk(rows, min(maxMarks, max(1, maxValues/len(rows[0])))) {
 		var all []string
 		var args []any
-		for i := range some {
-			values, err := t.valuesOf(reflect.ValueOf(&some[i]).Elem())
-			if err != nil {
-				tx.Fail(err)
-				return
-			}
+		for _, values := range some {
 			all = append(all, "("+marks(len(args)+1, len(values))+")")
 			args = append(args, values...)
 		}
-		tx.Exec("INSERT INTO "+t.name+" ("+t.list+") VALUES "+strings.Join(all, ", "), args...)
+		tx.Exec(insert+strings.Join(all, ", ")+tail, args...)
 	}
 }
 
@@ -343,8 +365,11 @@ func without(list, other []string) []string {
 	})
 }
 
-// maxMarks bounds the rows that one statement inserts.
-const maxMarks = 32
+// Bounds of what one statement inserts. SQLite looks up each value among all.
+const (
+	maxMarks  = 32  // rows
+	maxValues = 500 // of all rows
+)
 
 // words are the indexed forms of what a row is found by, sorted, each once.
 func words(f findable) []string {

@@ -15,6 +15,7 @@ func (s *server) certificates(r *router) {
 		return api.PageOf(page, certificateOf), err
 	})
 	bind(r, api.CreateCertificate, s.createCertificate)
+	bind(r, api.ImportCertificates, s.importCertificates)
 	bind(r, api.GetCertificate, func(ctx context.Context, in api.ByID) (api.Certificate, error) {
 		shown, err := s.Certificates.Get(ctx, in.ID)
 		return certificateOf(&shown), err

@@ -89,7 +89,7 @@ func byAdministrators() []string { return []string{"listCRLCache", "listKeys", "
 func byOperators() []string {
 	return []string{
 		"createCertificate", "updateCertificate", "archiveCertificate", "triggerRenewal", "triggerDeployment", "revokeCertificate", "releaseCertificate", "submitCertificateCSR", "takeCertificateKey",
-		"bulkRenewCertificates", "bulkReassignCertificates", "createTarget", "updateTarget", "deleteTarget", "testTargetConnection", "cancelJob",
+		"bulkRenewCertificates", "bulkReassignCertificates", "importCertificates", "createTarget", "updateTarget", "deleteTarget", "testTargetConnection", "cancelJob",
 	}
 }
 

@@ -54,6 +54,7 @@ func (c crowd) properties(t *testing.T) map[string]string {
 		"/api/v1/certificates/bulk-revoke":   `"reason":"superseded","certificate_ids":["mc-#"]`,
 		"/api/v1/certificates/bulk-renew":    `"certificate_ids":["mc-#"]`,
 		"/api/v1/certificates/bulk-reassign": `"certificate_ids":["mc-#"],"owner_id":"o-default"`,
+		"/api/v1/certificates/import":        `"environment":"lab"`,
 		"/api/v1/agents":                     `"name":"a #"`,
 		"/api/v1/agents/invitations":         `"name":"a #"`,
 		"/api/v1/targets":                    fmt.Sprintf(`"name":"w #","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/c#.pem","key_path":"/etc/k#.pem"}`, c.agents[leafward.DefaultTeam]),

@@ -1,0 +1,77 @@
+package cli_test
+
+import (
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leafward/leafward/internal/pki/inventory/inventorytest"
+)
+
+// foreignList writes a bundle of two certificates that somebody else signed.
+func foreignList(t *testing.T, name string) {
+	t.Helper()
+	a, err := inventorytest.New("elsewhere", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if _, err := a.WritePEM(&text, 0, 2, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, text.String())
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnImportTellsOfEachRowAndGoesOnWhereItWas(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	a, err := inventorytest.New("elsewhere", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := func(serial int64, name string) []byte {
+		t.Helper()
+		der, err := a.Leaf(serial, inventorytest.Year, nil, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	secret := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("nobody may see this")}))
+	var bundle, sheet strings.Builder
+	bundle.WriteString(secret + strings.Repeat("# words\n", 1000))
+	if _, err := a.WritePEM(&bundle, 0, 300, 0); err != nil { // more than one request takes
+		t.Fatal(err)
+	}
+	one, two := filepath.Join(dir, "one.pem"), filepath.Join(dir, "two.CSV")
+	write(t, one, bundle.String()+inventorytest.PEM(leaf(900, "no host"))+secret)
+	last := 1 + strings.Count(bundle.String(), "\n")
+	sheet.WriteString("certificate;name;colour\n")
+	fmt.Fprintf(&sheet, "%s;second;red\n\nx;y\n%s;third;red\n", base64.StdEncoding.EncodeToString(leaf(901, "b.example.com")), base64.StdEncoding.EncodeToString(leaf(902, "c.example.com")))
+	write(t, two, sheet.String())
+	s := d.typed("import", one, two, "--environment", "lab", "--tag", "app=shop", "--owner", "o-default", "--key-source", "server")
+	s.has(t, 1, "302 certificates imported, 0 known already, 4 refused", one+":1: certificate is a private key", fmt.Sprintf("%s:%d: sans", one, last),
+		fmt.Sprintf("%s:%d: certificate is a private key", one, last+strings.Count(inventorytest.PEM(leaf(900, "no host")), "\n")), two+":4: row has 2 cells", "nothing is done with the columns colour")
+	if code := base64.StdEncoding.EncodeToString([]byte("nobody may see this")); strings.Contains(s.out+s.err, code) {
+		t.Errorf("the key is shown: %s", s.err)
+	}
+	d.ok("cert", "list", "--environment", "lab", "--search", "third").has(t, 0, "third")
+	d.typed("import", one, two).has(t, 1, "0 certificates imported, 302 known already, 4 refused")
+	d.typed("import", two, "--issuer", "nobody").has(t, 1, "nobody")
+	d.typed("import", filepath.Join(dir, "none.pem")).has(t, 1, "cannot be read")
+	write(t, one, "# nothing\n")
+	d.typed("import", one).has(t, 1, "holds no certificate")
+	write(t, two, "name\nx\n")
+	d.typed("import", two).has(t, 1, "names no column certificate")
+}
