@@ -89,7 +89,7 @@ func (s *Service) Verify(ctx context.Context, id string, said Said) (out Verifie
 		return out, err
 	}
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
-		j, err := verifiable(&tx.View, id)
+		j, err := shown(&tx.View, id)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,13 @@ func (s *Service) Verify(ctx context.Context, id string, said Said) (out Verifie
 		if err != nil {
 			return err
 		}
-		if err := mayVerify(tx, &j, &at, found, &said); err != nil {
+		if err := mayVerify(tx, &j, &at, found); err != nil {
+			return err
+		}
+		if err := verifiable(&j); err != nil {
+			return err
+		}
+		if err := said.fits(&j); err != nil {
 			return err
 		}
 		out = Verified{Job: j.ID, Target: j.Target}
@@ -111,17 +117,8 @@ func (s *Service) Verify(ctx context.Context, id string, said Said) (out Verifie
 	return out, err
 }
 
-// verifiable reads a job whose deployment can be verified.
-func verifiable(v *store.View, id string) (leafward.Job, error) {
-	j, err := shown(v, id)
-	if err == nil && j.Kind != leafward.DeployJob && j.Kind != leafward.ProveJob {
-		err = leafward.Errorf(leafward.Invalid, "name a job of the type Deployment or Validation", "job %s is of the type %s: there is nothing to verify", id, j.Type)
-	}
-	return j, err
-}
-
-// mayVerify refuses everybody but the target's agent and administrators, and another target than the job's.
-func mayVerify(tx *store.Tx, j *leafward.Job, at *place, found bool, said *Said) error {
+// mayVerify refuses everybody but the target's agent and administrators. Others hear nothing of the job besides.
+func mayVerify(tx *store.Tx, j *leafward.Job, at *place, found bool) error {
 	agent := first(j.Agent, at.target.Agent)
 	if found {
 		agent = at.target.Agent
@@ -132,9 +129,22 @@ func mayVerify(tx *store.Tx, j *leafward.Job, at *place, found bool, said *Said)
 	if tx.Actor.Type != leafward.ActorAgent && !tx.Actor.MayWrite(j.Team) {
 		return leafward.Errorf(leafward.Denied, "ask an administrator whose key is for all teams", "job %s is shared by all teams, and your key is for some", j.ID)
 	}
+	return nil
+}
+
+// verifiable refuses a job that deploys nothing.
+func verifiable(j *leafward.Job) error {
+	if j.Kind != leafward.DeployJob && j.Kind != leafward.ProveJob {
+		return leafward.Errorf(leafward.Invalid, "name a job of the type Deployment or Validation", "job %s is of the type %s: there is nothing to verify", j.ID, j.Type)
+	}
+	return nil
+}
+
+// fits refuses what is said of another target than the job's, or of no certificate.
+func (s *Said) fits(j *leafward.Job) error {
 	var p leafward.Problems
-	p.Check(said.Target == j.Target, "target_id", "is not the job's target", "send "+j.Target)
-	p.Check(said.Expected != "", "expected_fingerprint", "is missing", "send the SHA-256 of the certificate that was deployed")
+	p.Check(s.Target == j.Target, "target_id", "is not the job's target", "send "+j.Target)
+	p.Check(s.Expected != "", "expected_fingerprint", "is missing", "send the SHA-256 of the certificate that was deployed")
 	return p.Err()
 }
 
@@ -245,8 +255,11 @@ func errObsolete() error {
 // Verification is what is known of a deployment's proof; both the deployment and its proof answer.
 func (s *Service) Verification(ctx context.Context, id string) (out Verified, err error) {
 	err = s.db.View(ctx, func(v *store.View) error {
-		j, err := verifiable(v, id)
+		j, err := shown(v, id)
 		if err != nil {
+			return err
+		}
+		if err := verifiable(&j); err != nil {
 			return err
 		}
 		version, err := v.Version(j.Version)

@@ -89,6 +89,10 @@ func TestOnlyTheTargetsAgentAndAdministratorsVerify(t *testing.T) {
 				t.Errorf("another agent: %v", err)
 			}
 		}
+		root := h.root(t)
+		if _, err := b.Verify(b.as(), root, said); leafward.KindOf(err) != leafward.Denied {
+			t.Errorf("another agent hears of what sort a job is: %v", err)
+		}
 		if _, err := b.Verify(storetest.Scoped(h.ctx, "t-other"), d, said); leafward.KindOf(err) != leafward.NotFound {
 			t.Errorf("another team: %v", err)
 		}
@@ -113,22 +117,23 @@ func TestAVerificationThatMakesNoSenseIsRefusedByField(t *testing.T) {
 		kind  leafward.Kind
 		field string
 	}{
-		"unknown job":          {"job-none", deploy.Said{Target: a.target, Expected: sum}, leafward.NotFound, ""},
-		"a root":               {root, deploy.Said{Target: a.target, Expected: sum}, leafward.Invalid, ""},
-		"another target":       {d, deploy.Said{Target: "tgt-2", Expected: sum}, leafward.Invalid, "target_id"},
-		"no target":            {d, deploy.Said{Expected: sum}, leafward.Invalid, "target_id"},
-		"nothing expected":     {d, deploy.Said{Target: a.target}, leafward.Invalid, "expected_fingerprint"},
-		"a short fingerprint":  {d, deploy.Said{Target: a.target, Expected: sum[:60]}, leafward.Invalid, "expected_fingerprint"},
-		"no fingerprint":       {d, deploy.Said{Target: a.target, Expected: sum, Actual: "served"}, leafward.Invalid, "actual_fingerprint"},
-		"too many addresses":   {d, deploy.Said{Target: a.target, Expected: sum, Addresses: many}, leafward.Invalid, "addresses"},
-		"a name among many":    {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "a", Outcome: "x"}, {Address: "192.0.2.1", Outcome: "x"}}}, leafward.Invalid, "addresses[0].address"},
-		"ok without a print":   {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "192.0.2.1", Outcome: probe.OK}}}, leafward.Invalid, "addresses[0].outcome"},
-		"a print without ok":   {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "192.0.2.1", Fingerprint: sum}}}, leafward.Invalid, "addresses[0].outcome"},
-		"a verification of it": {root, deploy.Said{Target: a.target, Expected: sum}, leafward.Invalid, ""},
+		"unknown job":         {"job-none", deploy.Said{Target: a.target, Expected: sum}, leafward.NotFound, ""},
+		"another target":      {d, deploy.Said{Target: "tgt-2", Expected: sum}, leafward.Invalid, "target_id"},
+		"no target":           {d, deploy.Said{Expected: sum}, leafward.Invalid, "target_id"},
+		"nothing expected":    {d, deploy.Said{Target: a.target}, leafward.Invalid, "expected_fingerprint"},
+		"a short fingerprint": {d, deploy.Said{Target: a.target, Expected: sum[:60]}, leafward.Invalid, "expected_fingerprint"},
+		"no fingerprint":      {d, deploy.Said{Target: a.target, Expected: sum, Actual: "served"}, leafward.Invalid, "actual_fingerprint"},
+		"too many addresses":  {d, deploy.Said{Target: a.target, Expected: sum, Addresses: many}, leafward.Invalid, "addresses"},
+		"a name among many":   {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "a", Outcome: "x"}, {Address: "192.0.2.1", Outcome: "x"}}}, leafward.Invalid, "addresses[0].address"},
+		"ok without a print":  {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "192.0.2.1", Outcome: probe.OK}}}, leafward.Invalid, "addresses[0].outcome"},
+		"a print without ok":  {d, deploy.Said{Target: a.target, Expected: sum, Addresses: []deploy.Seen{{Address: "192.0.2.1", Fingerprint: sum}}}, leafward.Invalid, "addresses[0].outcome"},
 	} {
 		if _, err := a.Verify(a.as(), c.id, c.said); leafward.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.field) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := h.Verify(h.ctx, root, deploy.Said{Target: a.target, Expected: sum}); leafward.KindOf(err) != leafward.Invalid {
+		t.Errorf("a word on a root: %v", err)
 	}
 	if _, err := h.Verification(h.ctx, root); leafward.KindOf(err) != leafward.Invalid {
 		t.Errorf("the verification of a root: %v", err)
