@@ -180,7 +180,7 @@ drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long fo
 		sort -V $$board; exit $$failed
 
 # The score-cards, by the tests that print them.
-CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPKeepsItsScoreCard
+CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPKeepsItsScoreCard TestTheAPIKeepsItsScoreCard
 
 .PHONY: cards
 cards: build build-testhooks $(TOOLS)/cluster ## Print the score-cards, with a line for every point

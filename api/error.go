@@ -46,9 +46,12 @@ func (e *Error) GetStatus() int { return e.status }
 // RetryAfter is how long the server asks to wait before another try; 0 when it does not.
 func (e *Error) RetryAfter() time.Duration { return time.Duration(e.after) * time.Second }
 
-// GetHeaders adds Retry-After where waiting helps.
+// GetHeaders adds Retry-After where waiting helps, and the way to identify oneself where that is missing (RFC 9110 §15.5.2).
 func (e *Error) GetHeaders() http.Header {
 	h := make(http.Header)
+	if e.GetStatus() == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
 	if e.after > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.after))
 	}

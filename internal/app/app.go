@@ -240,7 +240,13 @@ func (a *App) nudge() {
 func Document(version string) ([]byte, error) { return rest.Document(version) }
 
 // tlsConfig is what every TLS listener of the server speaks. Ours ask for TLS 1.3; clients of other makes may know TLS 1.2
-// only.
+// only, and get what RFC 9325 §4.2 recommends of it.
 func (a *App) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.own.get, NextProtos: []string{"h2", "http/1.1"}}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: a.own.get, NextProtos: []string{"h2", "http/1.1"},
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
 }

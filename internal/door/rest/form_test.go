@@ -70,6 +70,9 @@ func (r reply) refusal(t *testing.T, status int, code string) map[string]any {
 	if r.status != status || out["error"] != code || out["message"] == "" || out["request_id"] == "" || out["request_id"] != r.header.Get("X-Request-ID") || r.header.Get("Content-Type") != "application/json" {
 		t.Errorf("want %d %s: %d %s %v", status, code, r.status, r.text, r.header)
 	}
+	if asks := r.header.Get("WWW-Authenticate"); (asks == "Bearer") != (status == http.StatusUnauthorized) {
+		t.Errorf("%d asks for %q", status, asks)
+	}
 	return out
 }
 
