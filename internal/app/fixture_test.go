@@ -109,10 +109,10 @@ func (s *server) https(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// owner is a client on the local socket.
+// owner is a client on the local socket. It keeps no connection: a test that asks again and again makes many.
 func (s *server) owner(t *testing.T) *http.Client {
 	t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.Socket)
 	}}
 	t.Cleanup(transport.CloseIdleConnections)

@@ -265,3 +265,31 @@ func TestCertificatesAreGivenWhileTheDatabaseCannotBeRead(t *testing.T) {
 		}
 	})
 }
+
+// Serials are numbers of their authority: what one of them revokes says nothing of the other's certificate, and both can be
+// revoked.
+func TestTheSameSerialOfTwoAuthoritiesIsRevokedForEach(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db, "")
+		row, err := w.CreateIssuer(w.ctx, leafward.Issuer{Name: "second", Type: leafward.GenericCA, Config: []byte("{}"), Secrets: []string{}, Enabled: true}, ca.Spec{Key: pki.KeyKind{Algorithm: pki.ECDSA, Size: 256}, Subject: pki.Subject{CommonName: "second"}})
+		check(t, err)
+		first := w.issue(t, order(t, "r-1"))
+		second := ca.Issued{Authority: row.Authority, Serial: first.Serial}
+		check(t, db.Write(w.ctx, func(tx *store.Tx) error {
+			tx.AddSerial(&leafward.Serial{Authority: second.Authority, Serial: second.Serial, State: leafward.SerialImported, Name: "twin", NotAfter: time.Now().Add(time.Hour)})
+			return tx.Err()
+		}))
+		for n, one := range []ca.Issued{first, second} {
+			if changed, err := w.revoke(one, leafward.Superseded); err != nil || !changed {
+				t.Fatalf("revocation %d: %t %v", n, changed, err)
+			}
+			w.publish(t, one.Authority, holds(one.Serial))
+			if n == 0 && (w.status(t, second.Authority, second.Serial).Status != ocsp.Good || holds(second.Serial)(w.list(t, second.Authority))) {
+				t.Error("the other authority's certificate is revoked with it")
+			}
+			if got := w.status(t, one.Authority, one.Serial); got.Status != ocsp.Revoked {
+				t.Errorf("after revocation %d it is %v", n, got.Status)
+			}
+		}
+	})
+}
