@@ -153,7 +153,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep import rights
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep import rights fuzz modes first
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -165,6 +165,9 @@ drill_fleet      := TestAFleetPollsAndComesBackAtOnce
 drill_backup     := TestABackupIsRestoredWithoutForgettingARevocation
 drill_stop       := TestAServerThatStopsFailsNoRequestUnderWay
 drill_sweep      := TestEverythingIsDueAtOnce
+drill_fuzz       := TestFuzzTargetsFindNothingAndReachTheParsers
+drill_modes      := TestNothingThatIsSecretMayBeReadByOthers
+drill_first      := TestThreeCommandsLeadToAServedCertificate
 drill_rights     := TestEveryRouteIsOpenToWhoMayAndToNobodyElse
 drill_fresh      := TestARevocationIsSeenOnEveryServer
 DRILL       := $(CLUSTER) $(GO) test -count=1 -timeout 2h ./e2e -drill.long
