@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/leafward/leafward/internal/pgtest"
 )
 
@@ -54,13 +56,41 @@ func (c *lists) numbers(t *testing.T) {
 	older(t)
 	s.process = start(t, program(t, "leafward-testhooks"), s.flags...)
 	s.heard(t, `"msg":"ready"`) // it listens; that the database is an older one keeps it from being called ready
-	c.grows(t, s, s, last, "after an older database was put back")
+	last = c.grows(t, s, s, last, "after an older database was put back")
+	c.restored(t, s, last)
 
 	pair := replicas(t, 2)
 	last = nil
 	for n := range 4 {
 		last = c.grows(t, pair[n%2], pair[(n+1)%2], last, "at another replica")
 	}
+}
+
+// restored restores a backup elsewhere that is older than the last list.
+func (c *lists) restored(t *testing.T, s *server, last *big.Int) {
+	t.Helper()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	backup, identity := filepath.Join(dir, "backup.age"), filepath.Join(dir, "identity")
+	if err := os.WriteFile(identity, []byte(key.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, nil, program(t, "leafward"), "backup", backup, "--data-dir", s.dir, "--recipient", key.Recipient().String())
+	for range 2 {
+		last = c.grows(t, s, s, last, "after a backup")
+	}
+	s.kill()
+	other := newServer(t, "", "--master-key-file", filepath.Join(s.dir, "master.key"))
+	tool(t, nil, program(t, "leafward"), "restore", backup, "--data-dir", other.dir, "--identity", identity, "--ledger", filepath.Join(s.dir, "ledger"))
+	other.start(t)
+	other.admin = newClient(t, other.url, s.admin.key, other.root(t))
+	if first := c.list(t, other).Number; first.Cmp(last) <= 0 {
+		t.Errorf("after a restore it is %s; %s was published", first, last)
+	}
+	c.grows(t, other, other, last, "after a restore")
 }
 
 // snapshot keeps the database of a server that is stopped, and puts it back.

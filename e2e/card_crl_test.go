@@ -224,7 +224,7 @@ func (c *lists) shards(t *testing.T) {
 
 func (c *lists) lifePoints() []point {
 	return []point{
-		{name: "numbers of at most 20 octets only grow: over revocations, kills, replicas and an older database", shown: c.numbers},
+		{name: "numbers of at most 20 octets only grow: over revocations, kills, replicas, an older database and a restore", shown: c.numbers},
 		{name: "it begins now or before and ends later", shown: func(t *testing.T) {
 			if l := c.list(t, c.server); l.ThisUpdate.After(l.at) || !l.NextUpdate.After(l.at) {
 				t.Errorf("at %s it is one from %s to %s", l.at, l.ThisUpdate, l.NextUpdate)
