@@ -125,6 +125,8 @@ func (c canaries) misplaced(t *testing.T, e *estate) {
 	try("key in the query", "GET", "/api/v1/teams?key=CANARY", nil)
 	try("key in a header", "GET", "/api/v1/teams", nil, "Authorization", "Bearer lwk_CANARY")
 	try("password of Basic", "GET", "/api/v1/teams", nil, "Authorization", "Basic CANARY")
+	try("key among certificates", "POST", "/api/v1/certificates/import", object{"pem": "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----\n"})
+	try("password in a list", "POST", "/api/v1/certificates/import", object{"csv": "name,certificate,password\nx,y,CANARY\n"})
 	try("cookie", "GET", "/api/v1/teams", nil, "Cookie", "session=CANARY")
 	e.local().expect(t, 200, "POST", "/testhooks/failpoint", object{"name": "store.before-commit", "action": "error:broken"})
 	cert, key := elsewhere(t)
