@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Canonical is the RFC 8785 (JCS) form of v: v as encoding/json writes it, with members sorted by the UTF-16 code
@@ -18,11 +20,69 @@ import (
 // It refuses what that form cannot carry without loss: an integer that a float64 does not hold exactly (write it as a
 // string), and a name that stands twice in one object, which only a json.RawMessage can bring.
 func Canonical(v any) ([]byte, error) {
+	if out, ok := appendPlain(make([]byte, 0, 512), v); ok {
+		return out, nil
+	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
 	return canonicalize(raw)
+}
+
+// appendPlain writes values of plain types at once, which are nearly all that are asked for. It is not ok for any others,
+// and for names that do not sort by their bytes.
+func appendPlain(out []byte, v any) (_ []byte, ok bool) {
+	switch v := v.(type) {
+	case nil:
+		return append(out, "null"...), true
+	case string:
+		return appendString(out, v), utf8.ValidString(v)
+	case bool:
+		return strconv.AppendBool(out, v), true
+	case int:
+		return strconv.AppendInt(out, int64(v), 10), -maxExact <= v && v <= maxExact
+	case []string:
+		if v == nil {
+			return append(out, "null"...), true
+		}
+		out = append(out, '[')
+		for i, s := range v {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			if out, ok = appendPlain(out, s); !ok {
+				return out, false
+			}
+		}
+		return append(out, ']'), true
+	case map[string]any:
+		return appendPlainObject(out, v)
+	}
+	return out, false
+}
+
+// maxExact is the greatest integer up to which a float64 holds every one.
+const maxExact = 1 << 53
+
+func appendPlainObject(out []byte, object map[string]any) (_ []byte, ok bool) {
+	if object == nil {
+		return append(out, "null"...), true
+	}
+	out = append(out, '{')
+	for i, name := range slices.Sorted(maps.Keys(object)) {
+		if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			return out, false
+		}
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendString(out, name), ':')
+		if out, ok = appendPlain(out, object[name]); !ok {
+			return out, false
+		}
+	}
+	return append(out, '}'), true
 }
 
 func canonicalize(raw []byte) ([]byte, error) {

@@ -119,3 +119,27 @@ func FuzzCanonical(f *testing.F) {
 		}
 	})
 }
+
+// What is written at once must be what the way through JSON writes.
+func FuzzPlainValuesHaveTheFormOfTheirJSON(f *testing.F) {
+	for _, s := range []string{"", "a", "\u00e9", "\xff", "\u2028<&>", "\x00\x1f\"\\", "😀", "\u0080"} {
+		f.Add(s, s+"2", int64(len(s)), true)
+	}
+	f.Add("a", "a", int64(1)<<53, false)
+	f.Add("a", "b", int64(1)<<53+1, false)
+	f.Fuzz(func(t *testing.T, a, b string, n int64, truth bool) {
+		v := map[string]any{
+			a: b, b: int(n), "list": []string{a, b}, "none": nil, "truth": truth, "empty": []string(nil),
+			"object": map[string]any{"b": a, "a": b, "deeper": map[string]any{b: a}}, "nil": map[string]any(nil),
+		}
+		raw, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, refused := canonicalize(raw)
+		got, err := Canonical(v)
+		if string(got) != string(want) || (err == nil) != (refused == nil) {
+			t.Errorf("%q is written as %q, %v; by its JSON as %q, %v", v, got, err, want, refused)
+		}
+	})
+}

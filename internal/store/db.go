@@ -45,6 +45,7 @@ type DB struct {
 	writer  *writer    // SQLite: the one connection that writes
 	lock    io.Closer  // SQLite: keeps a second process off the data directory
 	changes changes
+	fresh   fresh
 	memory  atomic.Pointer[memory] // of the newest generation that this process saw
 	closing sync.Once
 }

@@ -35,7 +35,7 @@ func (tx *Tx) RecordOn(action leafward.Action, resource, id, team string, detail
 	}
 	payload, err := audit.Canonical(map[string]any{
 		"id": e.ID, "timestamp": e.At.Format(time.RFC3339Nano), "actor": e.Actor, "actor_name": tx.Actor.Name, "actor_type": string(e.ActorType),
-		"action": string(e.Action), "resource_type": resource, "resource_id": id, "team": team, "request_id": e.Request, "details": details,
+		"action": string(e.Action), "resource_type": resource, "resource_id": id, "team": team, "request_id": e.Request, "details": map[string]any(details),
 	})
 	if err != nil {
 		tx.Fail(err)
@@ -55,9 +55,8 @@ func (tx *Tx) insertEvents() {
 }
 
 // sequence numbers and writes the events of a batch in the order of its changes.
-func (w *writer) sequence(batch []*pending) error {
+func (w *writer) sequence(batch []*pending) (all []leafward.Event, err error) {
 	next := w.head
-	var all []leafward.Event
 	var last *Tx
 	if slices.ContainsFunc(batch, func(p *pending) bool { return p.err == nil && p.tx.adopted }) {
 		next = head{}
@@ -67,9 +66,8 @@ func (w *writer) sequence(batch []*pending) error {
 			continue
 		}
 		if !next.known {
-			var err error
 			if next, err = p.tx.head(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		for i := range p.tx.events {
@@ -78,10 +76,10 @@ func (w *writer) sequence(batch []*pending) error {
 		all, last = append(all, p.tx.events...), p.tx
 	}
 	if insertRows(last, events(), all); last != nil && last.err != nil {
-		return last.err
+		return nil, last.err
 	}
 	w.head = next
-	return nil
+	return all, nil
 }
 
 // number gives the event its place behind the head and moves the head.

@@ -98,23 +98,11 @@ func (f *Follower) sequence(ctx context.Context) error {
 // copy appends the next events to the ledger.
 func (f *Follower) copy(ctx context.Context) (n int, err error) {
 	seq, chain := f.ledger.Head()
-	var events []leafward.Event
-	err = f.db.View(ctx, func(v *View) error {
-		events, err = v.EventsAfter(max(seq-1, 0), followRows+1)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	if seq > 0 {
-		if len(events) == 0 || audit.Hash(events[0].Chain) != chain {
-			return 0, leafward.Errorf(leafward.Conflict, "stop the server, move the ledger directory away, and let `leafward reconcile --ledger` take over what it knows",
-				"the ledger on this machine knows event %d, and the database knows another or none: an older database was put in its place", seq)
-		}
-		events = events[1:]
-	}
+	events := f.db.fresh.take(seq, chain)
 	if len(events) == 0 {
-		return 0, nil
+		if events, err = f.read(ctx, seq, chain); err != nil || len(events) == 0 {
+			return 0, err
+		}
 	}
 	records := make([]audit.Record, len(events))
 	for i := range events {
@@ -127,6 +115,55 @@ func (f *Follower) copy(ctx context.Context) (n int, err error) {
 		f.tell(&events[i])
 	}
 	return len(events), nil
+}
+
+// read reads the events behind the end of the ledger, which must be the same in the database.
+func (f *Follower) read(ctx context.Context, seq int64, chain audit.Hash) (events []leafward.Event, err error) {
+	err = f.db.View(ctx, func(v *View) error {
+		events, err = v.EventsAfter(max(seq-1, 0), followRows+1)
+		return err
+	})
+	if err != nil || seq == 0 {
+		return events, err
+	}
+	if len(events) == 0 || audit.Hash(events[0].Chain) != chain {
+		return nil, leafward.Errorf(leafward.Conflict, "stop the server, move the ledger directory away, and let `leafward reconcile --ledger` take over what it knows",
+			"the ledger on this machine knows event %d, and the database knows another or none: an older database was put in its place", seq)
+	}
+	return events[1:], nil
+}
+
+// fresh keeps the events that the writer committed last, so that the follower need not read them. What nobody takes in
+// time is forgotten: it is in the database.
+type fresh struct {
+	mu     sync.Mutex
+	events []leafward.Event
+}
+
+// add keeps the events of a commit.
+func (f *fresh) add(events []leafward.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.events)+len(events) > followRows {
+		f.events = nil
+		return
+	}
+	f.events = append(f.events, events...)
+}
+
+// take gives the events that follow an end of the chain, none when they are not all here.
+func (f *fresh) take(seq int64, chain audit.Hash) []leafward.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	events := f.events
+	f.events = nil
+	for len(events) > 0 && events[0].Seq <= seq {
+		events = events[1:]
+	}
+	if len(events) == 0 || events[0].Seq != seq+1 || audit.Next(chain, audit.Hash(events[0].Leaf)) != audit.Hash(events[0].Chain) {
+		return nil
+	}
+	return events
 }
 
 // note keeps why the ledger does not follow, and logs when that begins and ends.

@@ -336,7 +336,8 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 		_, err := w.conn.ExecContext(background, "ROLLBACK")
 		return translate(err)
 	}
-	if err := w.sequence(batch); err != nil {
+	events, err := w.sequence(batch)
+	if err != nil {
 		return translate(err)
 	}
 	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
@@ -347,6 +348,7 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 		w.db.memory.Store(newMemory("")) // before anybody is told; also when nobody knows what became of the commit
 	}
 	if err == nil {
+		w.db.fresh.add(events)
 		w.db.changes.tell(touchedBy(batch))
 	}
 	return translate(err)
