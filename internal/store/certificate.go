@@ -249,12 +249,12 @@ func (tx *Tx) writeFolds() {
 		switch {
 		case n == 0:
 		case tx.name == "postgres":
-			tx.Exec("INSERT INTO certificate_deltas (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
+			tx.send("INSERT INTO certificate_deltas (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
 		default:
-			tx.Exec(`INSERT INTO certificate_counts (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)
+			tx.send(`INSERT INTO certificate_counts (team, issuer, state, expiry_day, renew_day, n) VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (team, issuer, state, expiry_day, renew_day) DO UPDATE SET n = certificate_counts.n + excluded.n`, k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay, n)
 			if n < 0 {
-				tx.Exec("DELETE FROM certificate_counts WHERE team = $1 AND issuer = $2 AND state = $3 AND expiry_day = $4 AND renew_day = $5 AND n = 0", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay)
+				tx.send("DELETE FROM certificate_counts WHERE team = $1 AND issuer = $2 AND state = $3 AND expiry_day = $4 AND renew_day = $5 AND n = 0", k.Team, k.Issuer, k.State, k.ExpiryDay, k.RenewDay)
 			}
 		}
 	}
@@ -324,7 +324,7 @@ func (tx *Tx) AddVersion(n *leafward.Version) {
 	}
 	n.Current = true
 	add(tx, versions(), "cv", n)
-	tx.Exec("INSERT INTO terms (noun, term, id) VALUES ('certificate.version', $1, $3), ('certificate.version', $2, $3) ON CONFLICT DO NOTHING", term(n.Serial), term(n.SHA256), n.Certificate)
+	tx.send("INSERT INTO terms (noun, term, id) VALUES ('certificate.version', $1, $3), ('certificate.version', $2, $3) ON CONFLICT DO NOTHING", term(n.Serial), term(n.SHA256), n.Certificate)
 }
 
 // PutVersion writes a version that was read in this transaction.
@@ -338,7 +338,7 @@ func (tx *Tx) AddChain(ders [][]byte) string {
 	}
 	sum := sha256.Sum256(all)
 	id := hex.EncodeToString(sum[:])
-	tx.Exec("INSERT INTO chains (id, der) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", id, all)
+	tx.send("INSERT INTO chains (id, der) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", id, all)
 	return id
 }
 

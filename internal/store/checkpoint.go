@@ -44,7 +44,7 @@ func (db *DB) WriteCheckpoints(ctx context.Context, sign func(*audit.Frontier) (
 			return n, err
 		}
 		err = db.Write(ctx, func(tx *Tx) error {
-			tx.Exec("INSERT INTO checkpoints (size, at, nodes, note) VALUES ($1, $2, $3, $4) ON CONFLICT (size) DO NOTHING", c.Size, micros(tx.Now), c.Nodes, c.Note)
+			tx.send("INSERT INTO checkpoints (size, at, nodes, note) VALUES ($1, $2, $3, $4) ON CONFLICT (size) DO NOTHING", c.Size, micros(tx.Now), c.Nodes, c.Note)
 			return nil
 		})
 		if err != nil {

@@ -209,13 +209,26 @@ func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	return s.ExecContext(ctx, args...)
 }
 
-func (c *conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (c *conn) QueryContext(ctx context.Context, query string, args ...any) (rows, error) {
 	s, err := c.prepared(query)
 	if err != nil {
 		return nil, err
 	}
-	return s.QueryContext(ctx, args...)
+	found, err := s.QueryContext(ctx, args...) //nolint:rowserrcheck // who reads the rows asks
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
+
+// Later is ExecContext: SQLite is here.
+func (c *conn) Later(ctx context.Context, query string, args ...any) error {
+	_, err := c.ExecContext(ctx, query, args...)
+	return err
+}
+
+// Settle has nothing to wait for.
+func (c *conn) Settle(context.Context) error { return nil }
 
 // touch makes the database file with permissions of its own, before SQLite would with the umask's.
 func touch(path string) error {

@@ -124,7 +124,7 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 		}
 		for i := range waiting {
 			end.number(&waiting[i])
-			tx.Exec("UPDATE events SET seq = $2, chain = $3 WHERE id = $1 AND seq = 0", waiting[i].ID, waiting[i].Seq, waiting[i].Chain)
+			tx.send("UPDATE events SET seq = $2, chain = $3 WHERE id = $1 AND seq = 0", waiting[i].ID, waiting[i].Seq, waiting[i].Chain)
 		}
 		n = len(waiting)
 		return nil

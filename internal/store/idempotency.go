@@ -34,7 +34,7 @@ func (tx *Tx) TakeIdempotency(i Idempotency) {
 
 // PutIdempotency remembers what the request made that took the key in this transaction.
 func (tx *Tx) PutIdempotency(i Idempotency) {
-	tx.Exec("UPDATE idempotency SET resource = $4 WHERE identity = $1 AND operation = $2 AND key = $3", i.Identity, i.Operation, i.Key, i.Resource)
+	tx.send("UPDATE idempotency SET resource = $4 WHERE identity = $1 AND operation = $2 AND key = $3", i.Identity, i.Operation, i.Key, i.Resource)
 }
 
 // ForgetIdempotency drops what is older; at most 500 rows at a time, and it tells how many.

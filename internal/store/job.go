@@ -53,12 +53,17 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 		tx.Fail(err)
 		return false
 	}
+	if !job.Status.Open() { // it is in nobody's way
+		tx.send("INSERT INTO jobs"+t.insert, args...)
+		*job = fresh
+		tx.touch(job.ID)
+		tx.Fail(remember(&tx.View, t, job))
+		return tx.err == nil
+	}
 	n := tx.Exec("INSERT INTO jobs"+t.insert+" ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
 	if n == 1 {
 		*job = fresh
-		if tx.touch(job.ID); job.Status.Open() {
-			tx.touchJob(job)
-		}
+		tx.touchJob(job)
 		tx.Fail(remember(&tx.View, t, job))
 		return true
 	}
@@ -281,7 +286,7 @@ func (tx *Tx) RenewLease(id, worker string, epoch int64, until time.Time) (held 
 
 // OpenAttempt notes that a worker took the job up. An attempt that was given back before it counted begins again.
 func (tx *Tx) OpenAttempt(job *leafward.Job) {
-	tx.Exec(`INSERT INTO job_attempts (job, number, worker, started_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, 0, '', '')
+	tx.send(`INSERT INTO job_attempts (job, number, worker, started_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, 0, '', '')
 		ON CONFLICT (job, number) DO UPDATE SET worker = excluded.worker, ended_at = 0, outcome = '', error = ''`,
 		job.ID, job.Attempt, job.Worker, micros(tx.Now))
 }
@@ -291,7 +296,7 @@ func (tx *Tx) AddAttempt(a Attempt) { insertRow(tx, tableOf[Attempt]("attempt", 
 
 // CloseAttempt notes what came of the job's attempt.
 func (tx *Tx) CloseAttempt(job *leafward.Job, outcome, reason string) {
-	tx.Exec("UPDATE job_attempts SET ended_at = $3, outcome = $4, error = $5 WHERE job = $1 AND number = $2 AND ended_at = 0",
+	tx.send("UPDATE job_attempts SET ended_at = $3, outcome = $4, error = $5 WHERE job = $1 AND number = $2 AND ended_at = 0",
 		job.ID, job.Attempt, micros(tx.Now), outcome, reason)
 }
 

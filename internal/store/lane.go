@@ -7,7 +7,7 @@ const placeHold = time.Minute
 
 // enter writes the lane's row, so that of two that enter it at once one runs again and counts the other.
 func (tx *Tx) enter(lane string) {
-	tx.Exec("INSERT INTO job_lanes (lane, claims) VALUES ($1, 1) ON CONFLICT (lane) DO UPDATE SET claims = job_lanes.claims + 1", lane)
+	tx.send("INSERT INTO job_lanes (lane, claims) VALUES ($1, 1) ON CONFLICT (lane) DO UPDATE SET claims = job_lanes.claims + 1", lane)
 }
 
 // LaneFree tells whether a lane in which so many may run at once has a place.
@@ -23,14 +23,14 @@ func (tx *Tx) TakePlace(id, lane, worker string, limit int) (free bool, err erro
 		return false, err
 	}
 	tx.enter(lane)
-	tx.Exec("DELETE FROM lane_places WHERE until <= $1", micros(tx.Now))
-	tx.Exec("INSERT INTO lane_places (id, lane, worker, until) VALUES ($1, $2, $3, $4)", id, lane, worker, micros(tx.Now.Add(placeHold)))
+	tx.send("DELETE FROM lane_places WHERE until <= $1", micros(tx.Now))
+	tx.send("INSERT INTO lane_places (id, lane, worker, until) VALUES ($1, $2, $3, $4)", id, lane, worker, micros(tx.Now.Add(placeHold)))
 	return true, tx.err
 }
 
 // LeavePlace gives a place back.
 func (tx *Tx) LeavePlace(id string) {
-	tx.Exec("DELETE FROM lane_places WHERE id = $1", id)
+	tx.send("DELETE FROM lane_places WHERE id = $1", id)
 	tx.touch(DueJobs)
 }
 

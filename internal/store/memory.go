@@ -101,7 +101,7 @@ const generation = "(SELECT string_agg(value::text, '.' ORDER BY slot) FROM gene
 // begetGeneration ends what servers on the same database remember, from the commit of the transaction on.
 func (tx *Tx) begetGeneration() {
 	if tx.steady {
-		tx.Exec("UPDATE generations SET value = $2 WHERE slot = $1", rand.IntN(generations), rand.Int64())
+		tx.send("UPDATE generations SET value = $2 WHERE slot = $1", rand.IntN(generations), rand.Int64())
 	}
 }
 

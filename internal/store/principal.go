@@ -95,7 +95,7 @@ func (tx *Tx) PutCredential(c *leafward.Credential) { put(tx, credentials(), c) 
 // TouchCredentials notes when credentials were used last.
 func (tx *Tx) TouchCredentials(used map[string]time.Time) {
 	for _, id := range sortedKeys(used) {
-		tx.Exec("UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2", id, micros(used[id]))
+		tx.send("UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2", id, micros(used[id]))
 	}
 }
 

@@ -64,7 +64,7 @@ func (r Resource[T, P]) Insert(tx *Tx, row *T, fill func(*T) error, check func(*
 	}
 	add[T, P](tx, r.listing.table, r.prefix, row)
 	tx.Record(r.created, P(row).Meta().ID, P(row).Scope(), nil)
-	tx.err = r.named(tx.err)
+	tx.err = r.named(tx.settle())
 	return tx.err
 }
 
@@ -100,7 +100,7 @@ func (r Resource[T, P]) Change(tx *Tx, id, match string, change func(*T) error, 
 	}
 	put[T, P](tx, r.listing.table, &row)
 	tx.Record(r.updated, id, P(&row).Scope(), leafward.Details{"changed": changed})
-	tx.err = r.named(tx.err)
+	tx.err = r.named(tx.settle())
 	return row, changed, tx.err
 }
 

@@ -74,7 +74,7 @@ func (tx *Tx) PutSerial(s *leafward.Serial) {
 	if s.TBS == nil {
 		s.TBS = []byte{}
 	}
-	tx.Exec("UPDATE serials SET state = $3, tbs = $4, revoked_at = $5, reason = $6, held = $7, rev_seq = $8 WHERE authority = $1 AND serial = $2",
+	tx.send("UPDATE serials SET state = $3, tbs = $4, revoked_at = $5, reason = $6, held = $7, rev_seq = $8 WHERE authority = $1 AND serial = $2",
 		s.Authority, s.Serial, string(s.State), s.TBS, micros(s.RevokedAt), s.Reason, s.Held, s.RevSeq)
 }
 

@@ -195,7 +195,7 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 	query := "INSERT INTO " + t.name + t.insert
 	auto := slices.IndexFunc(t.columns, func(c column) bool { return c.auto })
 	if auto < 0 {
-		tx.Exec(query, values...)
+		tx.send(query, values...)
 		return
 	}
 	c, args := t.columns[auto], slices.Delete(values, auto, auto+1)
@@ -244,7 +244,7 @@ func insertValues(tx *Tx, insert, tail string, rows [][]any) {
 			all = append(all, "("+marks(len(args)+1, len(values))+")")
 			args = append(args, values...)
 		}
-		tx.Exec(insert+strings.Join(all, ", ")+tail, args...)
+		tx.send(insert+strings.Join(all, ", ")+tail, args...)
 	}
 }
 
@@ -346,14 +346,14 @@ func index(tx *Tx, noun, id string, row any, had []string) {
 			args = append(args, w)
 			rows = append(rows, "($1, $"+strconv.Itoa(len(args))+", $2)")
 		}
-		tx.Exec("INSERT INTO terms (noun, term, id) VALUES "+strings.Join(rows, ", "), args...)
+		tx.send("INSERT INTO terms (noun, term, id) VALUES "+strings.Join(rows, ", "), args...)
 	}
 }
 
 // unindex takes words away that a row was found by.
 func unindex(tx *Tx, noun, id string, gone []string) {
 	for _, w := range gone {
-		tx.Exec("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+		tx.send("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
 	}
 }
 

@@ -12,7 +12,17 @@ import (
 // querier runs SQL: a PostgreSQL transaction, or the SQLite connection inside one.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryContext(ctx context.Context, query string, args ...any) (rows, error)
+	Later(ctx context.Context, query string, args ...any) error // need not be done before Settle or the next statement
+	Settle(ctx context.Context) error
+}
+
+// rows are what came of a query. Close tells what went wrong in reading them.
+type rows interface {
+	Next() bool
+	Scan(targets ...any) error
+	Err() error
+	Close() error
 }
 
 // View reads one consistent snapshot inside the actor's scope.
@@ -46,10 +56,27 @@ func (tx *Tx) touch(topic string) {
 	tx.touched[topic] = true
 }
 
+// send is Exec for a statement whose outcome nobody waits for.
+func (tx *Tx) send(query string, args ...any) {
+	if tx.err == nil {
+		tx.notice(query)
+		tx.Fail(tx.q.Later(tx.ctx, query, args...))
+	}
+}
+
+// settle waits for what was sent.
+func (tx *Tx) settle() error {
+	if tx.err == nil {
+		tx.Fail(tx.q.Settle(tx.ctx))
+	}
+	return tx.err
+}
+
 // notice notes what a statement is about to write to.
 func (tx *Tx) notice(query string) { tx.steady = tx.steady || steady(written(query)) }
 
-// Err is the first error of a writing method so far.
+// Err is the first error of a writing method that is known so far: a row that is refused may be told later, at the latest
+// by Write.
 func (tx *Tx) Err() error { return tx.err }
 
 // Fail keeps the error as the outcome unless there is one already.
@@ -94,8 +121,8 @@ func (tx *Tx) Try(part func() error) error {
 	}
 	recorded, folds := len(tx.events), maps.Clone(tx.folds)
 	refused := part()
-	if tx.err != nil {
-		refused = tx.err
+	if err := tx.settle(); err != nil {
+		refused = err
 	}
 	if refused == nil {
 		tx.Exec("RELEASE part")
@@ -129,13 +156,17 @@ func (v *View) rows(each func(scan func(...any) error) error, query string, args
 	if err != nil {
 		return translate(err)
 	}
-	defer rows.Close()
 	for rows.Next() {
 		if err := each(rows.Scan); err != nil {
+			_ = rows.Close()
 			return translate(err)
 		}
 	}
-	return translate(rows.Err())
+	err = rows.Err()
+	if wrong := rows.Close(); err == nil {
+		err = wrong
+	}
+	return translate(err)
 }
 
 // one reads the single row of the query into targets; found is false when there is none.
@@ -202,20 +233,16 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 }
 
 func (db *DB) viewPostgres(ctx context.Context, actor leafward.Actor, read func(*View) error) error {
-	tx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	var now int64
+	var current string
+	tx, err := db.begin(ctx, readOnly, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+generation, &now, &current)
 	if err != nil {
 		return translate(err)
 	}
-	defer func() { _ = tx.Rollback() }()
-	v := &View{Actor: actor, dialect: db.dialect, ctx: ctx, q: tx}
-	var now int64
-	var current string
-	if _, err := v.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+generation, nil, &now, &current); err != nil {
-		return err
-	}
-	v.memory = db.remembered(current)
-	v.Now = instant(now).Add(db.config.Clock.Offset())
-	return read(v)
+	defer tx.end(ctx)
+	return read(&View{
+		Now: instant(now).Add(db.config.Clock.Offset()), Actor: actor, dialect: db.dialect, ctx: ctx, q: tx, memory: db.remembered(current),
+	})
 }
 
 // now is the process's clock, in the resolution of the store.

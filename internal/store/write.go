@@ -101,18 +101,14 @@ func exhausted(err error) error {
 // tryPostgres runs the change once and tells what it touched. The xid is not empty when the commit was sent, so that a
 // lost answer can be looked up.
 func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (touched map[string]bool, xid string, err error) {
-	sqlTx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	var now int64
+	var id string
+	q, err := db.begin(ctx, readWrite, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text", &now, &id)
 	if err != nil {
 		return nil, "", err
 	}
-	defer func() { _ = sqlTx.Rollback() }()
-	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: sqlTx, rowsRead: make(map[string]*readRow)}}
-	var now int64
-	var id string
-	const begin = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text"
-	if err := sqlTx.QueryRowContext(ctx, begin).Scan(&now, &id); err != nil {
-		return nil, "", err
-	}
+	defer q.end(ctx)
+	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: q, rowsRead: make(map[string]*readRow)}}
 	tx.Now = instant(now).Add(db.config.Clock.Offset()).Truncate(time.Microsecond)
 	if err := run(tx, change); err != nil {
 		return nil, "", err
@@ -123,7 +119,7 @@ func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func
 	if err := db.config.Points.Hit("store.before-commit"); err != nil {
 		return nil, "", err
 	}
-	return tx.touched, id, sqlTx.Commit()
+	return tx.touched, id, q.commit(ctx)
 }
 
 // committed asks PostgreSQL whether the transaction with the lost answer was committed.
@@ -390,7 +386,13 @@ func (n *noting) ExecContext(ctx context.Context, query string, args ...any) (sq
 	return n.conn.ExecContext(ctx, query, args...)
 }
 
-func (n *noting) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// Later is ExecContext: SQLite is here.
+func (n *noting) Later(ctx context.Context, query string, args ...any) error {
+	_, err := n.ExecContext(ctx, query, args...)
+	return err
+}
+
+func (n *noting) QueryContext(ctx context.Context, query string, args ...any) (rows, error) {
 	n.wrote = n.wrote || !strings.HasPrefix(query, "SELECT ")
 	return n.conn.QueryContext(ctx, query, args...)
 }
