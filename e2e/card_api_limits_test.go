@@ -43,21 +43,9 @@ func (a *apiCard) consumption() []point {
 			}
 		}},
 		{name: "API4 who asks without a key is bounded, and told when to come back", shown: func(t *testing.T) {
-			client := a.from(t, "127.0.7.8")
-			for range 400 {
-				response, err := client.Get(a.url + "/api/v1/auth/info")
-				if err != nil {
-					t.Fatal(err)
-				}
-				response.Body.Close()
-				if response.StatusCode == http.StatusTooManyRequests {
-					if response.Header.Get("Retry-After") == "" {
-						t.Error("it is not said when")
-					}
-					return
-				}
+			if !a.hammered(t, "127.0.7.8", "/api/v1/auth/info", false) {
+				t.Error("nobody is bounded")
 			}
-			t.Error("nobody is bounded")
 		}},
 		{name: "API4 what is sent to be read has a bound: names, CSRs, chains, texts", shown: func(t *testing.T) {
 			var names []string
@@ -84,7 +72,7 @@ func (a *apiCard) consumption() []point {
 
 // slow opens many connections that send half a request, while others are answered.
 func (a *apiCard) slow(t *testing.T) {
-	for range 200 {
+	for range 100 {
 		if _, err := io.WriteString(a.dial(t), "POST /api/v1/teams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nX-"); err != nil {
 			t.Fatal(err)
 		}
