@@ -153,7 +153,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep import rights fuzz modes first
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -169,6 +169,8 @@ drill_fuzz       := TestFuzzTargetsFindNothingAndReachTheParsers
 drill_modes      := TestNothingThatIsSecretMayBeReadByOthers
 drill_first      := TestThreeCommandsLeadToAServedCertificate
 drill_rights     := TestEveryRouteIsOpenToWhoMayAndToNobodyElse
+drill_lists      := TestVeryManyCertificatesAreListed
+drill_crl        := TestAVeryLongCRLIsPublishedBesideIssuance
 drill_fresh      := TestARevocationIsSeenOnEveryServer
 DRILL       := $(CLUSTER) $(GO) test -count=1 -timeout 2h ./e2e -drill.long
 

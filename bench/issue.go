@@ -25,7 +25,7 @@ func measureIssue(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := b.issues(ctx, s)
+	l, err := b.issues(ctx, s, "h")
 	if err = errors.Join(err, s.stop()); err != nil {
 		return nil, err
 	}
@@ -36,10 +36,11 @@ func measureIssue(ctx context.Context, b *bench) ([]row, error) {
 	return []row{l.row(fmt.Sprintf("CSR → certificate, %d clients, P-256", b.clients), bare)}, nil
 }
 
-func (b *bench) issues(ctx context.Context, s *server) (load, error) {
+// issues has certificates issued whose names begin so.
+func (b *bench) issues(ctx context.Context, s *server, prefix string) (load, error) {
 	requests := newRequests()
 	return b.put(ctx, s, "issue", func(ctx context.Context, n int) error {
-		name, csr, err := requests.make(n)
+		name, csr, err := requests.named(fmt.Sprintf("%s%d.bench.example.com", prefix, n), n)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,16 +47,7 @@ func lookings(many int, cursor string) []looking {
 	}
 }
 
-// measureLists asks for pages of fifty of very many certificates, by one client.
-func measureLists(ctx context.Context, b *bench) ([]row, error) {
-	s, err := b.filled(ctx, b.certificates)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := b.lists(ctx, s)
-	return rows, errors.Join(err, s.stop())
-}
-
+// lists asks for pages of fifty of very many certificates, by one client.
 func (b *bench) lists(ctx context.Context, s *server) (rows []row, err error) {
 	middle, err := api.ListCertificates.Call(ctx, s.Client, api.ListCertificatesInput{Listing: api.Listing{Page: b.certificates / 100, PerPage: 50}})
 	if err != nil {

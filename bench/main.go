@@ -29,7 +29,7 @@ func measurements() []measurement {
 		{"start", true, measureStart},
 		{"issue", true, measureIssue},
 		{"ocsp", false, measureOCSP},
-		{"lists", true, measureLists},
+		{"many", true, measureMany},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -32,7 +33,7 @@ func measureOCSP(ctx context.Context, b *bench) ([]row, error) {
 }
 
 func (b *bench) ocsp(ctx context.Context, s *server) ([]row, error) {
-	id, err := s.subject(ctx)
+	id, err := s.subject(ctx, "subject.bench.example.com")
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +84,8 @@ func fromMany() *http.Client {
 }
 
 // subject issues one certificate and is how OCSP asks about it.
-func (s *server) subject(ctx context.Context) (id ocsp.CertID, err error) {
-	name, csr, err := newRequests().make(0)
+func (s *server) subject(ctx context.Context, host string) (id ocsp.CertID, err error) {
+	name, csr, err := newRequests().named(host, 0)
 	if err != nil {
 		return id, err
 	}
@@ -99,6 +100,23 @@ func (s *server) subject(ctx context.Context) (id ocsp.CertID, err error) {
 		return id, errors.Join(err, errors.New("the certificate comes without its issuer"))
 	}
 	return ocsp.NewCertID(crypto.SHA256, chain[1], chain[0].SerialNumber)
+}
+
+// fetchNew is fetch for what has a tag; nil when the client has it already.
+func fetchNew(client *http.Client, request *http.Request) (text []byte, tag string, err error) {
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	text, err = io.ReadAll(response.Body)
+	switch {
+	case err == nil && response.StatusCode == http.StatusNotModified:
+		return nil, "", nil
+	case err == nil && response.StatusCode != http.StatusOK:
+		err = fmt.Errorf("%s answers %s: %.200s", request.URL, response.Status, text)
+	}
+	return text, response.Header.Get("ETag"), err
 }
 
 // bareAnswers is how many answers a second a server sends that does nothing else.
