@@ -243,11 +243,15 @@ func (a *apiCard) forgery() []point {
 			}
 		}},
 		{name: "API7 a name is judged by the address that is dialled", shown: denied("localhost")},
-		{name: "API7 the server itself looks where it may and says where not", shown: func(t *testing.T) {
+		{name: "API7 what is to be looked at is a host and a port, never a URL", shown: func(t *testing.T) {
 			agent := a.make(t, "/api/v1/agents", ownTeam)
-			made := a.admin.expect(t, 201, "POST", "/api/v1/targets", object{"name": "inner", "team_id": ownTeam, "type": "NGINX", "agent_id": agent, "config": object{"cert_path": "/etc/ssl/i.pem", "key_path": "/etc/ssl/i.key", "host": "127.0.0.1", "port": 1}})
-			a.answers(t, 200, "operator", "POST", "/api/v1/targets/"+text(made, "id")+"/test", "")
-			a.answers(t, 400, "admin", "POST", "/api/v1/targets", fmt.Sprintf(`{"name":"u","team_id":"t-default","type":"NGINX","agent_id":%q,"config":{"cert_path":"/etc/ssl/j.pem","key_path":"/etc/ssl/j.key","address":"http://169.254.169.254/","port":80}}`, agent))
+			for _, address := range []string{"http://169.254.169.254/", "file:///etc/passwd", "gopher://127.0.0.1:6379/x", "127.0.0.1/latest", "user@127.0.0.1", "127.0.0.1#x"} {
+				body, err := json.Marshal(object{"name": "inner", "team_id": ownTeam, "type": "NGINX", "agent_id": agent, "config": object{"cert_path": "/etc/ssl/i.pem", "key_path": "/etc/ssl/i.key", "address": address, "port": 80}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.answers(t, 400, "admin", "POST", "/api/v1/targets", string(body))
+			}
 		}},
 	}
 }
