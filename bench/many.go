@@ -114,7 +114,11 @@ func (b *bench) planMany(ctx context.Context, s *server) ([]row, error) {
 		case open == 0: // it looks every ten seconds
 			begun = time.Now()
 		}
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	took := time.Since(begun)
 	const most = 5 * time.Second
@@ -223,7 +227,11 @@ func (s *server) untilListed(ctx context.Context, host string) (took time.Durati
 				return took, len(list.RevokedCertificateEntries), nil
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
 	}
 	return 0, 0, fmt.Errorf("%s is not on the CRL after %s", host, time.Since(begun))
 }
