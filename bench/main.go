@@ -30,6 +30,7 @@ func measurements() []measurement {
 		{"issue", true, measureIssue},
 		{"ocsp", false, measureOCSP},
 		{"many", true, measureMany},
+		{"import", true, measureImport},
 	}
 }
 

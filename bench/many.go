@@ -64,7 +64,7 @@ func (b *bench) ocspOfMany(ctx context.Context, s *server) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, url, held := fromMany(), s.plain+"/.well-known/pki/ocsp/iss-local", s.resident()
+	client, url, held := fromMany(), s.plain+"/.well-known/pki/ocsp/iss-local", s.memory("VmRSS")
 	l, err := b.put(ctx, s, "ocsp-many", func(ctx context.Context, _ int) error {
 		nonce := make([]byte, 32)
 		_, _ = rand.Read(nonce) // it never fails
@@ -79,7 +79,7 @@ func (b *bench) ocspOfMany(ctx context.Context, s *server) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	grown := s.resident() - held
+	grown := s.memory("VmRSS") - held
 	r := l.row(fmt.Sprintf("OCSP, nonce, any of %d serials, %d clients", len(serials), b.clients), 0)
 	r.goal, r.missed = "≥ 3000/s", l.rate() < 3000
 	return []row{r, {

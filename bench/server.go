@@ -170,11 +170,11 @@ func (s *server) profile(ctx context.Context, path string, d time.Duration) erro
 	return os.WriteFile(path, text, 0o600)
 }
 
-// resident is how much memory the server holds, in bytes.
-func (s *server) resident() int64 {
+// memory is a figure of the server's memory, in bytes: VmRSS is what it holds now, VmHWM the most so far.
+func (s *server) memory(figure string) int64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid)) // 0 when it is gone
 	for line := range strings.Lines(string(status)) {
-		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+		if value, found := strings.CutPrefix(line, figure+":"); found {
 			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return kib << 10
 		}

@@ -25,7 +25,7 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 		case <-time.After(2 * time.Second): // until what only the start needed is given back
 		case <-ctx.Done():
 		}
-		held = max(held, s.resident())
+		held = max(held, s.memory("VmRSS"))
 		if err := s.stop(); err != nil {
 			return nil, err
 		}

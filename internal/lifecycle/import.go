@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/pki"
@@ -52,6 +54,7 @@ type Imported struct {
 const (
 	maxImportRows = 3000 // in one request
 	importStep    = 50   // certificates in one transaction, each of which is several rows
+	importAtOnce  = 3    // transactions of one request
 )
 
 // columns are what a CSV may say of a certificate.
@@ -79,12 +82,45 @@ func (s *Service) Import(ctx context.Context, l Listed) (Imported, error) {
 	if err != nil {
 		return Imported{}, err
 	}
-	for some := range slices.Chunk(found, importStep) {
-		if err := s.db.Write(ctx, func(tx *store.Tx) error { return s.takeIn(tx, some) }); err != nil {
-			return Imported{}, err
-		}
+	if err := s.takeAll(ctx, found); err != nil {
+		return Imported{}, err
 	}
 	return done, nil
+}
+
+// takeAll stores rows, a few in each transaction and some transactions at once, unless rows of one name meet: which of them
+// comes first is said by the list.
+func (s *Service) takeAll(ctx context.Context, found []*candidate) error {
+	names := make(map[[2]string]bool)
+	for _, c := range found {
+		names[[2]string{c.record.Team, c.record.Name}] = true
+	}
+	room := make(chan struct{}, importAtOnce)
+	if len(names) < len(found) {
+		room = make(chan struct{}, 1)
+	}
+	var taking sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for some := range slices.Chunk(found, importStep) {
+		room <- struct{}{}
+		taking.Go(func() {
+			defer func() { <-room }()
+			mu.Lock()
+			over := failed != nil
+			mu.Unlock()
+			if over {
+				return
+			}
+			if err := s.db.Write(ctx, func(tx *store.Tx) error { return s.takeIn(tx, some) }); err != nil {
+				mu.Lock()
+				failed = cmp.Or(failed, err)
+				mu.Unlock()
+			}
+		})
+	}
+	taking.Wait()
+	return failed
 }
 
 // read splits the list into its rows.
@@ -102,9 +138,8 @@ func (l *Listed) read(p *leafward.Problems) (rows []inventory.Row, done Imported
 		all = inventory.Bundle(strings.NewReader(l.PEM), l.FirstLine)
 	default:
 		field = "csv"
-		sheet, unlike := inventory.Open(strings.NewReader(l.CSV), l.FirstLine, columns())
-		if unlike != nil {
-			p.Add("csv", "cannot be read: "+unlike.Error(), "begin with a line that names the columns: certificate, and any of "+strings.Join(columns(), ", "))
+		sheet := l.sheet(p)
+		if sheet == nil {
 			return nil, done, nil
 		}
 		all, done.Ignored = sheet.Rows(), sheet.Unknown
@@ -125,6 +160,16 @@ func (l *Listed) read(p *leafward.Problems) (rows []inventory.Row, done Imported
 		}
 	}
 	return rows, done, nil
+}
+
+// sheet reads the heading of a CSV; nil when that is wrong.
+func (l *Listed) sheet(p *leafward.Problems) *inventory.Sheet {
+	sheet, err := inventory.Open(strings.NewReader(l.CSV), l.FirstLine, columns())
+	if err != nil {
+		p.Add("csv", "cannot be read: "+err.Error(), "begin with a line that names the columns: certificate, and any of "+strings.Join(columns(), ", "))
+		return nil
+	}
+	return sheet
 }
 
 func gather(all iter.Seq2[inventory.Row, error]) (rows []inventory.Row, err error) {
