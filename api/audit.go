@@ -66,6 +66,20 @@ type AuditCheckpoint struct {
 	CreatedAt  time.Time `json:"created_at,omitzero" doc:"When it was signed; absent before the first"`
 }
 
+// ProveEventInput says which event is to be proved, and in which checkpoint.
+type ProveEventInput struct {
+	ID   string `path:"id" maxLength:"128" doc:"Id of the event"`
+	Size int64  `query:"size" minimum:"0" doc:"Number of events of the checkpoint; the newest one unless given"`
+}
+
+// AuditProof says that an event stands in the log that a checkpoint was signed for.
+type AuditProof struct {
+	Sequence   int64    `json:"sequence" doc:"Place of the event in the log, from 1"`
+	Event      string   `json:"event" doc:"The event in canonical JSON (RFC 8785); its leaf hash (RFC 6962) is of these octets"`
+	Path       []string `json:"path" doc:"Hashes, hex, with which the leaf is joined from itself to the root (RFC 9162 section 2.1.3)"`
+	Checkpoint string   `json:"checkpoint" doc:"Signed note (C2SP tlog-checkpoint): name of the log, number of events, root of the tree"`
+}
+
 const auditPath = "/api/v1/audit"
 
 // The operations on the audit log.
@@ -73,6 +87,7 @@ var (
 	ListAuditEvents = list[ListAuditEventsInput, AuditEvent](auditPath, "listAuditEvents", "Audit", "List what happened, the newest first")
 	GetAuditEvent   = get[EventID, AuditEvent](auditPath+"/{id}", "getAuditEvent", "Audit", "Get one event")
 	GetCheckpoint   = get[Nothing, AuditCheckpoint](auditPath+"/checkpoint", "getAuditCheckpoint", "Audit", "Get the newest signed checkpoint of the log, to keep somewhere else")
+	ProveAuditEvent = get[ProveEventInput, AuditProof](auditPath+"/{id}/proof", "proveAuditEvent", "Audit", "Prove that an event stands in the log that a checkpoint was signed for")
 	ExportAudit     = get[ExportAuditInput, Raw](auditPath+"/export", "exportAudit", "Audit", "Export the whole log as JSON lines that can be verified offline")
 )
 
@@ -82,5 +97,5 @@ type EventID struct {
 }
 
 func auditOperations() []Info {
-	return []Info{ListAuditEvents.Info, GetAuditEvent.Info, GetCheckpoint.Info, ExportAudit.Info}
+	return []Info{ListAuditEvents.Info, GetAuditEvent.Info, GetCheckpoint.Info, ProveAuditEvent.Info, ExportAudit.Info}
 }

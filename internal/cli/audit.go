@@ -14,6 +14,7 @@ import (
 type auditCommands struct {
 	Export     auditExport     `cmd:"" help:"Write the whole log as JSON lines that can be verified without a server."`
 	Verify     auditVerify     `cmd:"" help:"Look for edits, deletions, insertions and moves in an export. Needs no server."`
+	Prove      auditProve      `cmd:"" help:"Prove that one event stands in the log that was signed for."`
 	Checkpoint auditCheckpoint `cmd:"" help:"Show the newest signed statement of what stands in the log, to be kept elsewhere."`
 }
 
@@ -97,14 +98,21 @@ func exportOf(file string, report audit.Report) exported {
 }
 
 type auditVerify struct {
-	File       string `arg:"" help:"File that audit export wrote; - for standard input."`
+	File       string `arg:"" optional:"" help:"File that audit export wrote; - for standard input."`
+	Proof      string `placeholder:"FILE" help:"Verify what audit prove wrote instead of an export; - for standard input. Goes with --log-key, and --checkpoint for another checkpoint of the same size."`
 	Checkpoint string `placeholder:"FILE" help:"Also hold it against a checkpoint that was kept elsewhere: the file checkpoint of an agent, or what audit checkpoint printed."`
-	LogKey     string `placeholder:"KEY" help:"Public key of the log, which audit checkpoint tells; goes with --checkpoint."`
+	LogKey     string `placeholder:"KEY" help:"Public key of the log, which audit checkpoint tells; goes with --checkpoint and --proof."`
 	JSON       bool   `name:"json" help:"Answer and fail in JSON."`
 }
 
 func (c *auditVerify) Run(s *Session) error {
 	r := &run{Session: s, JSON: c.JSON}
+	switch {
+	case (c.File == "") == (c.Proof == ""):
+		return failed(codeUsage, "name a file that `leafward audit export --out FILE` wrote, or --proof FILE", "one thing is verified at a time: an export or a proof")
+	case c.Proof != "":
+		return c.proved(r)
+	}
 	verify, err := c.judge()
 	if err != nil {
 		return err

@@ -99,3 +99,10 @@ func (*jobGet) Help() string { return example("", "leafward job get shop.example
 func (*auditExport) Help() string {
 	return example("", "leafward audit export --out audit.jsonl", "leafward audit verify audit.jsonl")
 }
+
+// Help is shown below the flags.
+func (*auditProve) Help() string {
+	return example("An event is called by its id, which stands in the export and in GET /api/v1/audit. The proof needs no server to be verified, only the public key of the log.",
+		"leafward audit prove ev-01a21f70-338a-753c-a7de-742122d548fc --out proof.json",
+		"leafward audit verify --proof proof.json --log-key KEY")
+}

@@ -91,6 +91,7 @@ func TestEveryCommandAnswersInJSONAndInNothingElse(t *testing.T) {
 		{0, "audit verify " + log},
 		{1, "audit verify " + dir},
 		{0, "audit checkpoint"},
+		{1, "audit prove ev-none"},
 		{2, "cert frobnicate"},
 	} {
 		args := append(strings.Fields(c.line), "--json")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
 )
 
@@ -29,6 +30,41 @@ func checkpoints() table[Checkpoint] { return tableOf[Checkpoint]("checkpoint", 
 // LastCheckpoint reads the newest checkpoint.
 func (v *View) LastCheckpoint() (c Checkpoint, found bool, err error) {
 	return selectOne(v, checkpoints(), "WHERE size > 0 ORDER BY size DESC LIMIT 1")
+}
+
+// Prove makes the proof that an event inside the actor's scope stands in the log that the newest checkpoint was signed for, or
+// the one of a size that is not zero.
+func (v *View) Prove(id string, size int64) (p audit.Proof, err error) {
+	e, err := v.Event(id)
+	if err != nil {
+		return p, err
+	}
+	c, found, err := selectOne(v, checkpoints(), "WHERE size > 0 AND (size = $1 OR $1 = 0) ORDER BY size DESC LIMIT 1", size)
+	switch {
+	case err != nil:
+		return p, err
+	case !found && size > 0:
+		return p, leafward.Errorf(leafward.NotFound, "name the size of a checkpoint that the server has signed, or none for the newest", "no checkpoint was signed for %d events", size)
+	case !found || e.Seq == 0 || e.Seq > c.Size:
+		fix := "ask again in a minute: a checkpoint is signed for every event within that time"
+		if size > 0 {
+			fix = "name a greater size, or none for the newest"
+		}
+		return p, leafward.Errorf(leafward.Conflict, fix, "the event %s is not in the checkpoint, which was signed for %d events", id, c.Size)
+	}
+	prover, err := audit.NewProver(e.Seq-1, c.Size)
+	if err != nil {
+		return p, err
+	}
+	err = v.rows(func(scan func(...any) error) error {
+		var leaf []byte
+		if err := scan(&leaf); err != nil {
+			return err
+		}
+		prover.Add(audit.Hash(leaf))
+		return nil
+	}, "SELECT leaf FROM events WHERE seq > 0 AND seq <= $1 ORDER BY seq", c.Size)
+	return audit.Proof{Seq: e.Seq, Event: e.Payload, Path: prover.Path(), Checkpoint: c.Note}, err
 }
 
 // WriteCheckpoints signs what came to the log since the last checkpoint: one for every thousand events, and one for fewer

@@ -27,6 +27,17 @@ func (s *server) audit(r *router) {
 		return out, err
 	})
 	bind(r, api.GetCheckpoint, s.checkpoint)
+	bind(r, api.ProveAuditEvent, func(ctx context.Context, in api.ProveEventInput) (out api.AuditProof, err error) {
+		err = s.DB.View(ctx, func(v *store.View) error {
+			p, err := v.Prove(in.ID, in.Size)
+			out = api.AuditProof{Sequence: p.Seq, Event: p.Event, Path: []string{}, Checkpoint: p.Checkpoint}
+			for _, h := range p.Path {
+				out.Path = append(out.Path, h.String())
+			}
+			return err
+		})
+		return out, err
+	})
 	stream(r, api.ExportAudit, "application/jsonl", func(ctx context.Context, in api.ExportAuditInput, w io.Writer) error {
 		return s.DB.ExportEvents(ctx, w, s.Name, in.First)
 	})

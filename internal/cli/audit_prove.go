@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/audit"
+)
+
+// maxProof is the size in octets up to which a proof is read.
+const maxProof = 2 << 20
+
+type auditProve struct {
+	asking
+	ID   string `arg:"" help:"Id of the event."`
+	Size int64  `placeholder:"N" help:"Prove it in the checkpoint of so many events, instead of the newest."`
+	Out  string `placeholder:"FILE" help:"File to write the proof to, 0600 and only when it is not there yet."`
+}
+
+// Run verifies the proof before it gives it to anybody.
+func (c *auditProve) Run(ctx context.Context, s *Session) error {
+	r, err := c.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	told, err := api.ProveAuditEvent.Call(ctx, r.Client, api.ProveEventInput{ID: c.ID, Size: c.Size})
+	if err != nil {
+		return err
+	}
+	log, err := api.GetCheckpoint.Call(ctx, r.Client, api.Nothing{})
+	if err != nil {
+		return err
+	}
+	proof := audit.Proof{Seq: told.Sequence, Event: told.Event, Path: make([]audit.Hash, len(told.Path)), Checkpoint: told.Checkpoint}
+	for i, text := range told.Path {
+		if err := proof.Path[i].UnmarshalText([]byte(text)); err != nil {
+			return failed(codeAudit, "ask again", "the proof of the server cannot be read: %v", err)
+		}
+	}
+	size, err := proof.Check(log.PublicKey)
+	if err != nil {
+		return failed(codeAudit, "export the log and verify it: the server's log was changed", "the proof of the server does not hold: %v", err)
+	}
+	if c.Out != "" {
+		if err := writeProof(c.Out, proof); err != nil {
+			return err
+		}
+	}
+	return r.answer(proof, func() {
+		if c.Out == "" {
+			fmt.Fprint(r.Out, proofText(proof, size))
+		}
+		file := first(c.Out, "FILE")
+		r.say(good, "leafward audit verify --proof "+quoted(file)+" --log-key "+log.PublicKey, "event %d is one of the %d that the checkpoint was signed for", proof.Seq, size)
+	})
+}
+
+func writeProof(name string, proof audit.Proof) error {
+	text, err := json.MarshalIndent(proof, "", "  ")
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return cannotWrite(name, err)
+	}
+	if _, err = file.Write(append(text, '\n')); err == nil {
+		err = file.Sync()
+	}
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		_ = os.Remove(name)
+		return cannotWrite(name, err)
+	}
+	return nil
+}
+
+// proofText is the proof for a person.
+func proofText(p audit.Proof, size int64) string {
+	leaf := audit.Leaf([]byte(p.Event))
+	text := fmt.Sprintf("event  %d of %d\n%s\nleaf   %s\n", p.Seq, size, p.Event, leaf)
+	for _, h := range p.Path {
+		text += "join   " + hex.EncodeToString(h[:]) + "\n"
+	}
+	return text + "checkpoint\n" + p.Checkpoint
+}
+
+// proved verifies a proof, without a server.
+func (c *auditVerify) proved(r *run) error {
+	if c.LogKey == "" {
+		return failed(codeUsage, "give the key that `leafward audit checkpoint` told: --log-key KEY", "a proof is verified by the public key of the log")
+	}
+	in := r.In
+	if c.Proof != "-" {
+		file, err := os.Open(c.Proof)
+		if err != nil {
+			return failed(codeFile, "name a file that `leafward audit prove --out FILE` wrote", "%s cannot be read: %v", c.Proof, cause(err))
+		}
+		defer file.Close()
+		in = file
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxProof))
+	if err != nil {
+		return err
+	}
+	var proof audit.Proof
+	if err := json.Unmarshal(text, &proof); err != nil {
+		return failed(codeAudit, "name a file that `leafward audit prove --out FILE` wrote", "%s is not a proof: %v", c.Proof, err)
+	}
+	if c.Checkpoint != "" {
+		kept, err := os.ReadFile(c.Checkpoint)
+		if err != nil {
+			return failed(codeFile, "name a file with a checkpoint", "%s cannot be read: %v", c.Checkpoint, cause(err))
+		}
+		proof.Checkpoint = string(kept)
+	}
+	size, err := proof.Check(c.LogKey)
+	if err != nil {
+		return failed(codeAudit, "fetch the proof again: leafward audit prove; with --checkpoint ask for one of its size: --size", "the proof does not hold: %v", err)
+	}
+	return r.answer(proof, func() {
+		fmt.Fprintf(r.Out, "%s event %d is one of the %d that the checkpoint was signed for\n%s\n", r.mark(good), proof.Seq, size, proof.Event)
+	})
+}

@@ -1,0 +1,57 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/leafward/leafward/internal/audit"
+)
+
+func TestVerifyHoldsAProofAgainstTheKeyOfTheLog(t *testing.T) {
+	private, key, err := audit.NewCheckpointKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := `{"action":"team.created","id":"ev-a"}`
+	var tree audit.Frontier
+	prover, err := audit.NewProver(0, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range []audit.Hash{audit.Leaf([]byte(event)), audit.Leaf([]byte("{}"))} {
+		tree.Add(leaf)
+		prover.Add(leaf)
+	}
+	note, err := audit.SignCheckpoint(&tree, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(audit.Proof{Seq: 1, Event: event, Path: prover.Path(), Checkpoint: note})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, kept := put(t, text), put(t, []byte(note))
+	edited := put(t, bytes.Replace(text, []byte("ev-a"), []byte("ev-b"), 1))
+	other, otherKey := signed(t, 2)
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"it fits":                 {[]string{"--proof", whole, "--log-key", key}, 0, "event 1 is one of the 2"},
+		"with a kept checkpoint":  {[]string{"--proof", whole, "--log-key", key, "--checkpoint", kept}, 0, "event 1 is one of the 2"},
+		"edited":                  {[]string{"--proof", edited, "--log-key", key}, 1, "does not hold"},
+		"another log's key":       {[]string{"--proof", whole, "--log-key", otherKey}, 1, "does not hold"},
+		"another log":             {[]string{"--proof", whole, "--log-key", otherKey, "--checkpoint", other}, 1, "does not hold"},
+		"no proof":                {[]string{"--proof", kept, "--log-key", key}, 1, "is not a proof"},
+		"no such file":            {[]string{"--proof", "/no/such/file", "--log-key", key}, 1, "/no/such/file"},
+		"without a key":           {[]string{"--proof", whole}, 2, "--log-key"},
+		"beside an export":        {[]string{whole, "--proof", whole, "--log-key", key}, 2, "one thing"},
+		"with nothing to look at": {nil, 2, "one thing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			typed(t, nil, append([]string{"audit", "verify"}, c.args...)...).has(t, c.code, c.want)
+		})
+	}
+}
