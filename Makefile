@@ -94,6 +94,10 @@ format: $(TOOLS)/gofumpt ## Rewrite the Go files in their one form
 bench: build $(TOOLS)/cluster ## Measure bin/leafward, each figure beside the bare limit of the same run
 	@$(CLUSTER) $(GO) run ./bench
 
+.PHONY: bench-million
+bench-million: build $(TOOLS)/cluster ## Measure lists and the like with a million certificates; wants 30 GB of disk and half an hour
+	@$(CLUSTER) $(GO) run ./bench -run many/ -certificates 1000000
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (30s)
 	@GO=$(GO) tools/fuzz $(FUZZTIME)

@@ -38,6 +38,11 @@ func measureIssue(ctx context.Context, b *bench) ([]row, error) {
 
 // issues has certificates issued whose names begin so.
 func (b *bench) issues(ctx context.Context, s *server, prefix string) (load, error) {
+	return b.issuesBy(ctx, s, prefix, "iss-local")
+}
+
+// issuesBy is issues by an issuer of choice.
+func (b *bench) issuesBy(ctx context.Context, s *server, prefix, issuer string) (load, error) {
 	requests := newRequests()
 	return b.put(ctx, s, "issue", func(ctx context.Context, n int) error {
 		name, csr, err := requests.named(fmt.Sprintf("%s%d.bench.example.com", prefix, n), n)
@@ -45,7 +50,7 @@ func (b *bench) issues(ctx context.Context, s *server, prefix string) (load, err
 			return err
 		}
 		made, err := api.CreateCertificate.Call(ctx, s.Client, api.CreateCertificateInput{Wait: 30, Body: api.NewCertificate{
-			CertificateWrite: api.CertificateWrite{CommonName: api.Some(name)}, CSRPEM: string(pki.EncodeCSR(csr)),
+			CertificateWrite: api.CertificateWrite{CommonName: api.Some(name), IssuerID: api.Some(issuer)}, CSRPEM: string(pki.EncodeCSR(csr)),
 		}})
 		if err == nil && made.Version == nil {
 			err = fmt.Errorf("%s is not issued within its wait", name)

@@ -28,6 +28,8 @@ func measurements() []measurement {
 	return []measurement{
 		{"start", true, measureStart},
 		{"issue", true, measureIssue},
+		{"rsa", false, measureRSA},
+		{"keys", true, measureServerKeys},
 		{"ocsp", false, measureOCSP},
 		{"many", true, measureMany},
 		{"import", true, measureImport},
