@@ -316,6 +316,17 @@ func (c *Certificate) Hasten(policy *RenewalPolicy, now time.Time) {
 	}
 }
 
+// SetBack plans anew by the present clock what was planned by one that was ahead. What was signed then is not valid yet, and
+// is due.
+func (c *Certificate) SetBack(policy *RenewalPolicy, now time.Time) {
+	if c.FailedAt.After(now) {
+		c.FailedAt = now
+	}
+	if c.Plan(policy); !c.RenewAt.IsZero() && c.NotBefore.After(now.Add(Ahead)) {
+		c.RenewAt = now
+	}
+}
+
 // Revoke closes the certificate.
 func (c *Certificate) Revoke(reason string, now time.Time) {
 	c.RevokedAt, c.Reason, c.RenewAt, c.NoteAt = now, reason, time.Time{}, time.Time{}

@@ -64,6 +64,9 @@ const (
 	CertificateReassigned Action = "certificate.reassigned"
 	CertificateKeyHanded  Action = "certificate.key_delivered"
 
+	// ClockJumped says that a clock moved otherwise than time passes: the resource is the server that saw it.
+	ClockJumped Action = "clock.jumped"
+
 	JobFailedEvent    Action = "job.failed"
 	JobCancelledEvent Action = "job.cancelled"
 

@@ -62,6 +62,8 @@ func (c *Credential) Usable(now time.Time) error {
 	switch {
 	case !c.RevokedAt.IsZero():
 		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was revoked", c.Kind.word())
+	case !c.ExpiresAt.IsZero() && c.CreatedAt.After(now.Add(Ahead)):
+		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s was made by a clock that was ahead", c.Kind.word())
 	case !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt):
 		return Errorf(Unauthorized, "ask an administrator for a new one", "the %s expired at %s", c.Kind.word(), c.ExpiresAt.UTC().Format(time.RFC3339))
 	case c.UsesLeft == 0:

@@ -9,6 +9,10 @@ import (
 	"unicode/utf8"
 )
 
+// Ahead is by how much a clock may have been ahead of what it shows now without anybody asking why. What was written further
+// in the future than that was written by a clock that was wrong.
+const Ahead = time.Hour
+
 // Row is what every stored noun carries. The zero time means "not yet".
 type Row struct {
 	ID        string    `db:"id"`         // text, given by the client or made at birth

@@ -26,6 +26,7 @@ type metrics struct {
 	handler  http.Handler
 	requests *prometheus.HistogramVec
 	events   *prometheus.CounterVec
+	jumps    *prometheus.CounterVec
 	gauges   gauges
 }
 
@@ -35,7 +36,7 @@ type gauges struct {
 	lists, stale, nextUpdate, waiting       *prometheus.Desc
 	responders, responderEnd                *prometheus.Desc
 	unnumbered, auditLag, ledgerLag, ownEnd *prometheus.Desc
-	failed                                  *prometheus.Desc
+	failed, skew                            *prometheus.Desc
 }
 
 func newMetrics(a *App) *metrics {
@@ -50,7 +51,11 @@ func newMetrics(a *App) *metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leafward_events_total", Help: "Events recorded by all servers since this one started, such as certificate.issued.",
 		}, []string{"action"}),
+		jumps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "leafward_clock_jumps_total", Help: "How often a clock moved otherwise than time passes: that of this machine, or of the database.",
+		}, []string{"clock"}),
 		gauges: gauges{
+			skew:         describe("clock_skew_seconds", "How far this machine's clock is ahead of the database's."),
 			jobs:         describe("jobs", "Open jobs.", "status"),
 			oldestJob:    describe("job_oldest_due_seconds", "For how long the job that waits longest for a worker is due."),
 			renewals:     describe("renewals_waiting", "Certificates whose moment of renewal has come and whose renewal has not begun: they wait for their turn, or for the next look."),
@@ -68,7 +73,7 @@ func newMetrics(a *App) *metrics {
 		},
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, m.requests, m.events, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(m, m.requests, m.events, m.jumps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 2 * scrapeTime})
 	return m
 }
@@ -104,7 +109,7 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	g := m.gauges
 	for _, d := range []*prometheus.Desc{
-		g.jobs, g.oldestJob, g.renewals, g.lists, g.stale, g.nextUpdate, g.waiting, g.responders, g.responderEnd, g.unnumbered, g.auditLag, g.ledgerLag, g.ownEnd, g.failed,
+		g.jobs, g.oldestJob, g.renewals, g.lists, g.stale, g.nextUpdate, g.waiting, g.responders, g.responderEnd, g.unnumbered, g.auditLag, g.ledgerLag, g.ownEnd, g.failed, g.skew,
 	} {
 		out <- d
 	}
@@ -118,6 +123,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	set(m.gauges.ownEnd, m.app.own.now.Load().Leaf.NotAfter.Sub(m.app.clock.Now()).Seconds())
+	set(m.gauges.skew, m.app.verbs.engine.Skew().Seconds())
 	err := m.app.db.View(ctx, func(v *store.View) error { return m.read(v, set) })
 	failed := 0.0
 	if err != nil {

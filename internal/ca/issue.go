@@ -249,6 +249,9 @@ func (o Order) label() string {
 func (c *CA) template(a *authority, o Order, now time.Time) (pki.Template, error) {
 	t := pki.Template{Serial: pki.NewSerial(), Subject: o.Subject, Names: o.Names, KeyUsage: o.KeyUsage, EKUs: o.EKUs, TTL: o.TTL, OCSPNoCheck: o.ocspNoCheck}
 	t.NotBefore = now.Add(-o.Backdate).Truncate(time.Second)
+	if a.cert.NotBefore.After(now) {
+		return t, leafward.Errorf(leafward.Later, "see that the clock is right", "the authority %s begins on %s, and the clock shows %s", a.Name, a.cert.NotBefore.UTC().Format(time.RFC3339), now.Format(time.RFC3339))
+	}
 	if t.NotBefore.Before(a.cert.NotBefore) {
 		t.NotBefore = a.cert.NotBefore
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,6 +224,19 @@ func TestNoCertificateBeginsInTheFuture(t *testing.T) {
 		if now := time.Now().Add(clock.Offset()); second.Serial == first.Serial || second.NotBefore.After(now) {
 			t.Errorf("it begins on %v, now is %v", second.NotBefore, now)
 		}
+	})
+}
+
+func TestNothingIsSignedBeforeItsAuthorityBegins(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		clock.Advance(-24 * time.Hour)
+		_, err := w.Issue(w.ctx, order(t, "r-1"))
+		if leafward.KindOf(err) != leafward.Later || !strings.Contains(err.Error(), "the clock shows") {
+			t.Errorf("a day before its authority begins it is refused as %v", err)
+		}
+		clock.Advance(24 * time.Hour)
+		_, err = w.Issue(w.ctx, order(t, "r-1"))
+		check(t, err)
 	})
 }
 

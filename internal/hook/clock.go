@@ -11,7 +11,7 @@ import (
 const Enabled = true
 
 // Clock is the system's clock moved by an offset. Its methods may be called from several goroutines.
-type Clock struct{ offset atomic.Int64 }
+type Clock struct{ offset, skew atomic.Int64 }
 
 // NewClock makes a clock that shows start now; the zero time means the system's time.
 func NewClock(start time.Time) *Clock {
@@ -23,15 +23,24 @@ func NewClock(start time.Time) *Clock {
 }
 
 // Now is the time of day, moved. Timers and contexts keep running on the system's clock.
-func (c *Clock) Now() time.Time { return time.Now().Add(c.Offset()) }
+func (c *Clock) Now() time.Time {
+	now := time.Now().Add(c.Offset())
+	if c != nil {
+		now = now.Add(time.Duration(c.skew.Load()))
+	}
+	return now
+}
 
-// Offset is how far Now is ahead of the system's clock.
+// Offset is how far the clock is moved ahead of the system's.
 func (c *Clock) Offset() time.Duration {
 	if c == nil {
 		return 0
 	}
 	return time.Duration(c.offset.Load())
 }
+
+// Skew has Now be off what Offset says: the clock of this machine alone, beside that of the database.
+func (c *Clock) Skew(d time.Duration) { c.skew.Store(int64(d)) }
 
 // Advance moves the clock on, or back when d is negative.
 func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }

@@ -16,7 +16,7 @@ const maxBody = 64 << 10
 // Handler serves the local socket, which admits the owner of the process only:
 //
 //	GET  /testhooks/clock      → {"now", "offset"}
-//	POST /testhooks/clock      {"advance": "24h"} or {"set": "2030-01-01T00:00:00Z"} → the same
+//	POST /testhooks/clock      {"advance": "24h"}, {"set": "2030-01-01T00:00:00Z"} or {"skew": "90s"} → the same
 //	GET  /testhooks/failpoint  → [{"name", "action", "hits", "waiting"}]
 //	POST /testhooks/failpoint  {"name", "action"}, an empty action clears it → the same
 //	GET  /testhooks/profile    ?seconds=5 → where the processor's time goes meanwhile, for go tool pprof
@@ -46,12 +46,17 @@ func moveClock(r *http.Request, clock *Clock) error {
 	var in struct {
 		Advance string    `json:"advance"`
 		Set     time.Time `json:"set"`
+		Skew    string    `json:"skew"`
 	}
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	if (in.Advance == "") == in.Set.IsZero() {
-		return errors.New("say either advance, a duration such as 24h, or set, a time in RFC 3339")
+	if d, err := time.ParseDuration(in.Skew); err == nil && in.Advance == "" && in.Set.IsZero() {
+		clock.Skew(d)
+		return nil
+	}
+	if in.Skew != "" || (in.Advance == "") == in.Set.IsZero() {
+		return errors.New("say either advance, a duration such as 24h, or set, a time in RFC 3339, or skew, how far this machine's clock alone is off")
 	}
 	if in.Advance == "" {
 		clock.Set(in.Set)

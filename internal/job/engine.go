@@ -150,7 +150,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// Nudge makes the engine look again at once at everything that hangs on the time: call it when the test clock moved.
+// Nudge makes the engine look again at once at everything that hangs on the time: call it when a clock was set.
 func (e *Engine) Nudge() { e.nudges.ring() }
 
 // Healthy is nil when jobs are being taken, else the reason why not.
@@ -161,6 +161,13 @@ func (e *Engine) Healthy() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.trouble
+}
+
+// Skew is how far this machine's clock was ahead of the database's when they were compared last.
+func (e *Engine) Skew() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.skew
 }
 
 // skewed tells that this machine's clock is too far off to take leases.
@@ -189,6 +196,7 @@ func (e *Engine) dispatch(ctx, base context.Context) {
 		case <-changed:
 		case <-e.freed:
 		case <-nudged:
+			e.compareClocks(ctx)
 			e.renew(base)
 			e.mend(ctx)
 		case <-poll.C:

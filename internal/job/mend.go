@@ -17,6 +17,7 @@ func (e *Engine) mend(ctx context.Context) {
 	e.mu.Lock()
 	own := slices.Sorted(maps.Keys(e.running))
 	e.mu.Unlock()
+	e.setBack(ctx)
 	var ids []string
 	err := e.db.View(ctx, func(v *store.View) error {
 		lost, err := v.LostJobs(maxMend, own...)
@@ -43,6 +44,21 @@ func (e *Engine) mend(ctx context.Context) {
 		case !errors.Is(err, errNothing) && ctx.Err() == nil:
 			e.log.ErrorContext(ctx, "a lost or late job cannot be dealt with", "job", id, "error", err)
 		}
+	}
+}
+
+// setBack takes jobs that were planned by a clock that was ahead back to the present, so that none waits for the years between.
+func (e *Engine) setBack(ctx context.Context) {
+	ahead := false
+	err := e.db.View(ctx, func(v *store.View) (err error) { ahead, err = v.Ahead(); return err })
+	for err == nil && ahead {
+		var n int64
+		err = e.db.Write(ctx, func(tx *store.Tx) error { n = tx.SetBack(maxMend); return tx.Err() })
+		ahead = n == maxMend
+		e.log.WarnContext(ctx, "jobs were planned by a clock that was ahead, and are taken back to the present", "jobs", n)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.log.ErrorContext(ctx, "jobs that were planned by a clock that was ahead cannot be taken back", "error", err)
 	}
 }
 

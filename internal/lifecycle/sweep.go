@@ -29,6 +29,7 @@ const (
 func (o *Orders) Schedules() []job.Schedule {
 	return []job.Schedule{
 		{Name: "renewals", Every: sweepEvery, Run: o.Sweep},
+		{Name: "clock", Every: time.Hour, Run: o.setBack},
 		{Name: "expiry", Every: noteEvery, Run: o.Note},
 		{Name: "counts", Every: foldEvery, Run: o.fold},
 		{Name: "idempotency", Every: time.Hour, Run: o.forget},
@@ -162,6 +163,25 @@ func (o *Orders) Note(ctx context.Context) error {
 			tx.PutCertificate(&c)
 		}
 		return len(due), nil
+	})
+}
+
+// setBack plans what a clock planned that was ahead. It is due at once after a clock was set back.
+func (o *Orders) setBack(ctx context.Context) error {
+	return o.repeat(ctx, func(tx *store.Tx) (int, error) {
+		ahead, err := tx.CertificatesAhead(sweepBatch)
+		if err != nil {
+			return 0, err
+		}
+		for _, c := range ahead {
+			policy, err := tx.RenewalPolicy(c.Policy)
+			if err != nil {
+				return 0, err
+			}
+			c.SetBack(&policy, tx.Now)
+			tx.PutCertificate(&c)
+		}
+		return len(ahead), nil
 	})
 }
 

@@ -198,6 +198,13 @@ func (v *View) CountDue() (n int64, err error) {
 	return n, err
 }
 
+// CertificatesAhead are up to limit certificates that can be renewed, and that failed, or begin, later than any clock should
+// show.
+func (v *View) CertificatesAhead(limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE (failed_at > $1 OR not_before > $1) AND open_job = '' AND archived_at = 0 AND revoked_at = 0 AND renew_at > $2 ORDER BY id LIMIT $3",
+		micros(v.Now.Add(leafward.Ahead)), micros(v.Now), limit)
+}
+
 // NotableCertificates returns up to limit certificates that reached a threshold or their end.
 func (v *View) NotableCertificates(limit int) ([]leafward.Certificate, error) {
 	return selectAll(v, certificates(), "WHERE note_at > 0 AND note_at <= $1 ORDER BY note_at, id LIMIT $2", micros(v.Now), limit)

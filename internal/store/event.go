@@ -151,14 +151,14 @@ func (v *View) AuditLag() (n int64, oldest time.Time, err error) {
 }
 
 // Lease takes or renews the named lease for the holder and returns its epoch, which grows whenever the holder changes;
-// 0 means that another holds it.
+// 0 means that another holds it. A lease that ends later than any lasts was taken by a clock that was ahead, and is over.
 func (tx *Tx) Lease(name, holder string, hold time.Duration) (epoch int64, err error) {
 	const take = `INSERT INTO leases (name, holder, epoch, until) VALUES ($1, $2, 1, $3)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
 			epoch = leases.epoch + CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END
-		WHERE leases.holder = excluded.holder OR leases.until < $4
+		WHERE leases.holder = excluded.holder OR leases.until < $4 OR leases.until > $5
 		RETURNING epoch`
-	_, err = tx.one(take, []any{name, holder, micros(tx.Now.Add(hold)), micros(tx.Now)}, &epoch)
+	_, err = tx.one(take, []any{name, holder, micros(tx.Now.Add(hold)), micros(tx.Now), micros(tx.Now.Add(leafward.Ahead))}, &epoch)
 	return epoch, err
 }
 

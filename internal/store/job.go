@@ -342,6 +342,21 @@ func (v *View) CancelRequested(id string) (by string, err error) {
 	return by, err
 }
 
+// SetBack takes the jobs that were written by a clock that was ahead back to the present one, with every moment that they
+// carry, and tells how many there were.
+func (tx *Tx) SetBack(limit int) int64 {
+	const lead = "(updated_at - $1)"
+	return tx.Exec("UPDATE jobs SET run_at = run_at - "+lead+", lease_until = CASE WHEN lease_until > 0 THEN lease_until - "+lead+" ELSE 0 END, "+
+		"deadline = CASE WHEN deadline > 0 THEN deadline - "+lead+" ELSE 0 END, updated_at = $1, revision = revision + 1 "+
+		"WHERE id IN (SELECT id FROM jobs WHERE updated_at > $2 AND "+openJobs+" ORDER BY updated_at, id LIMIT $3)", micros(tx.Now), micros(tx.Now.Add(leafward.Ahead)), limit)
+}
+
+// Ahead tells whether a job was written by a clock that was ahead of the present one.
+func (v *View) Ahead() (bool, error) {
+	var one int
+	return v.one("SELECT 1 FROM jobs WHERE updated_at > $1 AND "+openJobs+" LIMIT 1", []any{micros(v.Now.Add(leafward.Ahead))}, &one)
+}
+
 // LostJobs reads up to limit running jobs whose lease ended, those of the ids left out.
 func (v *View) LostJobs(limit int, except ...string) ([]leafward.Job, error) {
 	args := []any{micros(v.Now), limit}
