@@ -14,6 +14,7 @@ import (
 type nginx struct {
 	dir  string
 	addr string // host:port
+	log  *process
 }
 
 // startNginx runs an nginx without a TLS server yet: its certificate is still to come.
@@ -25,7 +26,8 @@ func startNginx(t testing.TB) *nginx {
 		t.Fatal(err)
 	}
 	n.configure(t, "")
-	start(t, "nginx", n.args("-g", "daemon off;")...).heard(t, "start worker process")
+	n.log = start(t, "nginx", n.args("-g", "daemon off;")...)
+	n.log.heard(t, "start worker process")
 	return n
 }
 

@@ -74,6 +74,7 @@ func (a *App) jumped(ctx context.Context, whose string, by time.Duration) {
 	by = by.Round(time.Second)
 	a.log.ErrorContext(ctx, "the clock jumped: see that NTP keeps it right", "clock", whose, "by", by)
 	a.metrics.jumps.WithLabelValues(whose).Inc()
+	a.verbs.engine.CompareClocks(ctx)
 	a.nudge()
 	err := a.db.Write(ctx, func(tx *store.Tx) error {
 		tx.Record(leafward.ClockJumped, a.name, "", leafward.Details{"clock": whose, "by_seconds": int64(by / time.Second), "shows": tx.Now.Format(time.RFC3339)})

@@ -131,13 +131,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	ctx = leafward.WithActor(ctx, leafward.System("jobs"))
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	e.compareClocks(ctx)
+	e.CompareClocks(ctx)
 	e.inherit(ctx)
 	var loops, beating sync.WaitGroup
 	for _, s := range e.schedules {
 		loops.Go(func() { e.keep(ctx, s) })
 	}
-	loops.Go(func() { e.every(ctx, skewEvery, e.compareClocks) })
+	loops.Go(func() { e.every(ctx, skewEvery, e.CompareClocks) })
 	beats, stopBeating := context.WithCancel(base)
 	beating.Go(func() { e.every(beats, e.beat, e.renew) })
 	e.open(base)
@@ -196,7 +196,6 @@ func (e *Engine) dispatch(ctx, base context.Context) {
 		case <-changed:
 		case <-e.freed:
 		case <-nudged:
-			e.compareClocks(ctx)
 			e.renew(base)
 			e.mend(ctx)
 		case <-poll.C:
@@ -305,8 +304,8 @@ func (e *Engine) every(ctx context.Context, interval time.Duration, f func(conte
 	}
 }
 
-// compareClocks compares this machine's clock with the database's.
-func (e *Engine) compareClocks(ctx context.Context) {
+// CompareClocks compares this machine's clock with the database's, which is done each minute anyway: call it when one jumped.
+func (e *Engine) CompareClocks(ctx context.Context) {
 	skew, err := e.db.ClockSkew(ctx)
 	if err != nil {
 		e.log.WarnContext(ctx, "the clocks could not be compared", "error", err)

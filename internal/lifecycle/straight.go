@@ -39,8 +39,10 @@ func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Show
 	if err != nil {
 		return shown, true, err
 	}
-	ready = s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), signer, &o)
-	leave()
+	func() {
+		defer leave()
+		ready = s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), signer, &o)
+	}()
 	if !ready {
 		return shown, false, ctx.Err()
 	}
