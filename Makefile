@@ -157,7 +157,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -172,6 +172,7 @@ drill_clock      := TestTheClockJumps
 drill_dates      := TestDatesAreWrittenRightAtOddMoments
 drill_stored     := TestWhatIsSignedAndNotStoredIsOnRecord
 drill_away       := TestAnAgentThatWasAwayDeploysOnlyTheNewest
+drill_config     := TestEverySettingDoesWhatItIsCalled
 drill_sweep      := TestEverythingIsDueAtOnce
 drill_fuzz       := TestFuzzTargetsFindNothingAndReachTheParsers
 drill_modes      := TestNothingThatIsSecretMayBeReadByOthers

@@ -32,9 +32,9 @@ func (f dataFlags) settings() (config.Serve, error) {
 	}
 	loaded, err := config.Load(config.Flags{DataDir: f.DataDir, Database: f.Database, Config: f.Config}, os.Environ())
 	if mistakes, ok := config.AsMistakes(err); ok {
-		return loaded.Serve, explained(nil, mistakes)
+		return loaded, explained(nil, mistakes)
 	}
-	return loaded.Serve, err
+	return loaded, err
 }
 
 // answer prints what came of it, for a program or for a person.

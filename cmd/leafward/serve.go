@@ -44,7 +44,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	c.Clock = c.start()
 	settings, err := config.Load(c.Flags, os.Environ())
 	mistakes, _ := config.AsMistakes(err)
-	mistakes = append(mistakes, app.Mistakes(settings.Serve)...)
+	mistakes = append(mistakes, app.Mistakes(settings)...)
 	if len(c.wrong)+len(mistakes) > 0 {
 		return explained(c.wrong, mistakes)
 	}
@@ -52,7 +52,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		debug.SetGCPercent(200)
 	}
 	server, err := app.New(ctx, app.Config{
-		Serve: settings.Serve, Warnings: settings.Warnings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
+		Serve: settings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
 	})
 	if err != nil {
 		return ended(err)

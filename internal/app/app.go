@@ -28,11 +28,10 @@ import (
 // Config is the server's settings and what it speaks to.
 type Config struct {
 	config.Serve
-	Warnings []string  // about the settings, for the log
-	Version  string    // of this build
-	Program  string    // how the command was called, for hints
-	Out      io.Writer // words for a person
-	Log      io.Writer // the log
+	Version string    // of this build
+	Program string    // how the command was called, for hints
+	Out     io.Writer // words for a person
+	Log     io.Writer // the log
 }
 
 // App is a server. It is made by New, served by Run and released by Close.
@@ -75,9 +74,6 @@ func New(ctx context.Context, c Config) (*App, error) {
 	}
 	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: processName(c)}
 	a.log, a.started = newLog(c), a.clock.Now().UTC()
-	for _, warning := range c.Warnings {
-		a.log.Warn("settings", "warning", warning)
-	}
 	if err := a.open(leafward.WithActor(ctx, leafward.System("start"))); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

@@ -85,19 +85,14 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// Loaded is what reading the settings gave.
-type Loaded struct {
-	Serve
-	Warnings []string // what was not understood, and does no harm
-}
-
 // Load reads the settings of the server; environ has the form of os.Environ. Its error is of type Mistakes; what is right
 // is told beside it, so that the rest can be looked at too.
-func Load(flags Flags, environ []string) (Loaded, error) {
+func Load(flags Flags, environ []string) (Serve, error) {
 	g := gatherer{env: environment(environ)}
 	g.file = g.readFile(flags.Config)
 	values := g.values(flags)
-	out := Loaded{Serve: g.check(values), Warnings: g.unknownVariables()}
+	out := g.check(values)
+	g.unknownVariables()
 	out.Clock = g.clock(flags.Clock)
 	if len(g.mistakes) > 0 {
 		return out, g.mistakes

@@ -102,10 +102,10 @@ func TestSettingsHaveBounds(t *testing.T) {
 	}
 }
 
-func TestUnknownVariablesAreWarnedOf(t *testing.T) {
-	got, err := config.Load(config.Flags{}, []string{"LEAFWARD_LISTNE=:1", "LEAFWARD_SERVER=https://x", "LEAFWARD_DATA_DIR=", "PATH=/bin"})
-	if err != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "LEAFWARD_LISTNE") {
-		t.Fatal(got.Warnings, err)
+func TestUnknownVariablesAreRefused(t *testing.T) {
+	_, err := config.Load(config.Flags{}, []string{"LEAFWARD_LISTNE=:1", "LEAFWARD_SERVER=https://x", "LEAFWARD_DATA_DIR=", "PATH=/bin", "LEAFWARD_SERVICE_HOST=10.0.0.1", "LEAFWARD_PORT_8443_TCP_ADDR=10.0.0.1"})
+	if mistakes, _ := config.AsMistakes(err); len(mistakes) != 1 || mistakes[0].Where != "LEAFWARD_LISTNE" || !strings.Contains(mistakes[0].Fix, "LEAFWARD_LISTEN") {
+		t.Fatal(err)
 	}
 }
 

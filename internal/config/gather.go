@@ -127,18 +127,19 @@ func (g *gatherer) values(flags Flags) map[string]given {
 	return values
 }
 
-// unknownVariables warns of variables that look like settings and are none.
-func (g *gatherer) unknownVariables() (warnings []string) {
+// unknownVariables refuses variables that look like settings and are none, save those that Kubernetes sets where a service is
+// called leafward.
+func (g *gatherer) unknownVariables() {
 	known := others()
 	for _, s := range settings() {
 		known = append(known, variable(s.name))
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.env)) {
-		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
-			warnings = append(warnings, name+" is not a setting of leafward and is ignored")
+		service := strings.HasPrefix(name, prefix+"SERVICE_") || name == prefix+"PORT" || strings.HasPrefix(name, prefix+"PORT_")
+		if strings.HasPrefix(name, prefix) && !service && !slices.Contains(known, name) {
+			g.wrong(name, "is not a setting", "unset it, or write it as one of "+strings.Join(slices.Sorted(slices.Values(known)), ", "))
 		}
 	}
-	return warnings
 }
 
 // readFile reads the YAML file: one mapping of settings.

@@ -72,6 +72,7 @@ type Engine struct {
 	config    Config
 	db        *store.DB
 	log       *slog.Logger
+	self      string // tells this engine from one that had its name before
 	kinds     map[leafward.JobKind]Kind
 	holds     map[leafward.JobKind]time.Duration // of the kinds that this process works
 	beat      time.Duration                      // between two renewals
@@ -97,7 +98,7 @@ func New(c Config) (*Engine, error) {
 		c.LaneLimit = func(string) int { return 0 }
 	}
 	e := &Engine{
-		config: c, db: c.DB, log: c.Log, kinds: make(map[leafward.JobKind]Kind), holds: make(map[leafward.JobKind]time.Duration),
+		config: c, db: c.DB, log: c.Log, self: store.NewID("engine"), kinds: make(map[leafward.JobKind]Kind), holds: make(map[leafward.JobKind]time.Duration),
 		beat: DefaultHold / 3, schedules: make(map[string]*schedule), freed: make(chan struct{}, 1), running: make(map[string]*Run),
 	}
 	if c.DB == nil || c.Log == nil || c.Worker == "" || c.Workers < 1 {

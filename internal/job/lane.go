@@ -21,7 +21,7 @@ func (e *Engine) Enter(ctx context.Context, lane string) (leave func(), err erro
 		return func() {}, nil
 	}
 	ctx = leafward.WithActor(ctx, leafward.System("jobs"))
-	id := store.NewID("place")
+	id := e.self + store.NewID("/place")
 	over := time.NewTimer(laneWait)
 	defer over.Stop()
 	look := time.NewTicker(laneLook)

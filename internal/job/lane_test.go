@@ -116,9 +116,21 @@ func TestAPlaceInALaneOutlivesNoRestart(t *testing.T) {
 		c.LaneLimit = func(string) int { return 1 }
 		_, err := w.engine(c).Enter(w.ctx, "narrow")
 		w.check(err)
-		e, _ := w.run(c)
-		leave, err := e.Enter(w.ctx, "narrow")
+		e := w.engine(c)
+		_, err = e.Enter(w.ctx, "narrow")
+		if leafward.KindOf(err) != leafward.Later {
+			t.Errorf("before it has started there is a place: %v", err)
+		}
+		run, stop := context.WithCancel(w.ctx)
+		done := make(chan error, 1)
+		go func() { done <- e.Run(run) }()
+		_, err = e.Enter(w.ctx, "narrow")
 		w.check(err)
-		leave()
+		_, err = e.Enter(w.ctx, "narrow") // its own place is not taken from it
+		if leafward.KindOf(err) != leafward.Later {
+			t.Errorf("a place is given twice: %v", err)
+		}
+		stop()
+		w.check(<-done)
 	})
 }

@@ -65,7 +65,7 @@ func (e *Engine) setBack(ctx context.Context) {
 // inherit makes due again what a process of the same name had taken when it ended. A server that is alone on its database
 // keeps its name, so that nothing waits for the leases of one that was killed.
 func (e *Engine) inherit(ctx context.Context) {
-	if err := e.db.Write(ctx, func(tx *store.Tx) error { tx.LeavePlacesOf(e.config.Worker); return nil }); err != nil {
+	if err := e.db.Write(ctx, func(tx *store.Tx) error { tx.LeavePlacesOf(e.config.Worker, e.self); return nil }); err != nil {
 		e.log.WarnContext(ctx, "places in lanes of a process that ended are not free before their time is over", "error", err)
 	}
 	for {

@@ -34,9 +34,9 @@ func (tx *Tx) LeavePlace(id string) {
 	tx.touch(DueJobs)
 }
 
-// LeavePlacesOf gives back the places that a worker of the name has taken.
-func (tx *Tx) LeavePlacesOf(worker string) {
-	tx.Exec("DELETE FROM lane_places WHERE worker = $1", worker)
+// LeavePlacesOf gives back the places that a worker of the name has taken, except those whose ids begin otherwise.
+func (tx *Tx) LeavePlacesOf(worker, except string) {
+	tx.Exec("DELETE FROM lane_places WHERE worker = $1 AND substr(id, 1, $3) <> $2", worker, except, len(except))
 }
 
 // renewalLane is the lane that everybody enters who begins renewals by the clock.
