@@ -156,8 +156,9 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		elif [ "$${CI:-}" = true ]; then echo "gcc is missing: the race detector needs it"; exit 1; \
 		else echo "skipped: the race detector needs gcc"; fi
 
-# The drills and the tests of e2e that are their short forms; `make drill-crash` and its like run the long ones.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config
+# The drills and the tests that are their short forms; `make drill-crash` and its like run the long ones. They stand in e2e
+# where nothing else is said. Each renews its lines on the board as it begins and ends.
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -181,17 +182,25 @@ drill_rights     := TestEveryRouteIsOpenToWhoMayAndToNobodyElse
 drill_lists      := TestVeryManyCertificatesAreListed
 drill_crl        := TestAVeryLongCRLIsPublishedBesideIssuance
 drill_fresh      := TestARevocationIsSeenOnEveryServer
-DRILL       := $(CLUSTER) $(GO) test -count=1 -timeout 2h ./e2e -drill.long
+drill_model      := TestWhatHappensIsWhatTheModelSays
+model_in         := -tags testhooks ./internal/lifecycle
+BOARD := $(CURDIR)/$(CACHE)/drills
+LONG  := $(CLUSTER) $(GO) test -count=1 -timeout 2h
+board  = sed "s/^/    /" $(BOARD); echo; echo "$$(grep -c " holds on " $(BOARD)) of $$(wc -l <$(BOARD)) hold."
+drill  = $(LONG) $(or $($(1)_in),./e2e) -run '^$(drill_$(1))$$' -drill.long -drill.board $(BOARD)
 
 .PHONY: $(addprefix drill-,$(DRILLS))
 $(addprefix drill-,$(DRILLS)): drill-%: build build-testhooks $(TOOLS)/cluster
-	@$(DRILL) -v -run '^$(drill_$*)$$'
+	@$(call drill,$*) -v
 
 .PHONY: drills
 drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long form (one: make drill-NAME) and print the scoreboard
-	@board=$$(mktemp); trap 'rm -f $$board' EXIT; failed=0; \
-		for name in $(foreach d,$(DRILLS),$(drill_$(d))); do $(DRILL) -run "^$$name$$" -drill.board $$board || failed=1; done; \
-		sort -V $$board; exit $$failed
+	@trap '$(board)' EXIT; trap 'exit 130' INT TERM; failed=0; \
+		$(foreach name,$(DRILLS),$(call drill,$(name)) || failed=1;) exit $$failed
+
+.PHONY: board
+board: ## Print what the last run of each drill said, as docs/reliability.md has it
+	@$(board)
 
 # The score-cards, by the tests that print them.
 CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPKeepsItsScoreCard TestTheAPIKeepsItsScoreCard
@@ -199,7 +208,7 @@ CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPK
 .PHONY: cards
 cards: build build-testhooks $(TOOLS)/cluster ## Print the score-cards, with a line for every point
 	@board=$$(mktemp); trap 'rm -f $$board' EXIT; failed=0; \
-		for name in $(CARDS); do $(DRILL) -run "^$$name$$" -drill.board $$board || failed=1; done; \
+		for name in $(CARDS); do $(LONG) ./e2e -run "^$$name$$" -drill.long -drill.board $$board || failed=1; done; \
 		cat $$board; exit $$failed
 
 .PHONY: e2e

@@ -327,9 +327,12 @@ func (c *Certificate) SetBack(policy *RenewalPolicy, now time.Time) {
 	}
 }
 
-// Revoke closes the certificate.
+// Revoke closes the certificate. One that is revoked already gets the other reason and stays so from when it was.
 func (c *Certificate) Revoke(reason string, now time.Time) {
-	c.RevokedAt, c.Reason, c.RenewAt, c.NoteAt = now, reason, time.Time{}, time.Time{}
+	if c.RevokedAt.IsZero() {
+		c.RevokedAt = now
+	}
+	c.Reason, c.RenewAt, c.NoteAt = reason, time.Time{}, time.Time{}
 }
 
 // Release lifts a hold.

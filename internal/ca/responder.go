@@ -21,8 +21,8 @@ const (
 	responderRetry    = time.Minute // after a renewal that failed
 )
 
-// errEnded says that an authority's own certificate is over, so that nobody can answer for it.
-var errEnded = errors.New("the authority's certificate has expired")
+// errEnded says that an authority's own certificate is over, or the last that it signed, so that nobody answers for it.
+var errEnded = errors.New("the authority is over")
 
 // responder is a delegate that signs OCSP responses for one authority. Its key lies sealed in the database, so that all
 // replicas share it and a start needs no write.
@@ -134,12 +134,16 @@ func (c *CA) nextResponder(ctx context.Context, id string, now time.Time) (*resp
 	if now.After(a.cert.NotAfter) {
 		return nil, errEnded
 	}
+	retired := a.State == leafward.AuthorityRetired
 	if len(stored.DER) > 0 {
 		old, err := c.openResponder(stored)
-		if err == nil && (old.fresh(now) || old.valid(now) && !old.cert.NotAfter.Before(a.cert.NotAfter)) {
+		if err == nil && (old.fresh(now) || old.valid(now) && (retired || !old.cert.NotAfter.Before(a.cert.NotAfter))) {
 			old.renewed = now.Add(responderRetry)
 			return old, nil
 		}
+	}
+	if retired {
+		return nil, errEnded
 	}
 	made, err := c.makeResponder(ctx, a)
 	if err != nil && len(stored.DER) > 0 {

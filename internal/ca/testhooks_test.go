@@ -329,6 +329,11 @@ func TestAnAuthorityNearItsEndIsSucceededAndAnswersToTheLast(t *testing.T) {
 		if now := w.authority(t, old.ID); now.State != leafward.AuthorityRetired {
 			t.Errorf("in the end it is %s", now.State)
 		}
+		clock.Advance(15 * day)
+		check(t, w.PrepareResponders(w.ctx))
+		if answer, err := w.RespondSerial(w.ctx, old.ID, last.Serial); err != nil || answer.Code != ocsp.Unauthorized {
+			t.Errorf("an authority that is over has another responder certified: %v %v", answer.Code, err)
+		}
 		if now := w.authority(t, heir.ID); now.State != leafward.AuthorityActive {
 			t.Errorf("its successor is %s", now.State)
 		}

@@ -45,18 +45,24 @@ const patience = 30 * time.Second
 // start makes the world; its engine works until the test ends.
 func start(t testing.TB, db *store.DB) *world {
 	t.Helper()
+	w := &world{db: db, master: keys.GenerateMaster(), points: hook.NewPoints(), ctx: storetest.Admin(t.Context())}
+	w.boot(t)
+	return w
+}
+
+// boot makes what a process makes of its database when it starts.
+func (w *world) boot(t testing.TB) {
+	t.Helper()
 	linter, err := lint.New()
 	check(t, err)
-	w := &world{db: db, master: keys.GenerateMaster(), points: hook.NewPoints(), ctx: storetest.Admin(t.Context())}
-	w.ca, err = ca.New(ca.Config{DB: db, Master: w.master, Lint: linter, Dummy: pki.NewDummy(), BaseURL: "http://pki.example.com", Points: w.points})
+	w.ca, err = ca.New(ca.Config{DB: w.db, Master: w.master, Lint: linter, Dummy: pki.NewDummy(), BaseURL: "http://pki.example.com", Points: w.points})
 	check(t, err)
 	check(t, w.ca.Bootstrap(w.ctx))
 	plugin := local.Plugin(w.ca)
-	w.orders = lifecycle.NewOrders(db, w.master, func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
+	w.orders = lifecycle.NewOrders(w.db, w.master, func(ctx context.Context, row leafward.Issuer) (issuer.Issuer, error) {
 		return plugin.Open(ctx, row.ID, row.Config)
 	}, 0)
 	w.work(t, "w-1")
-	return w
 }
 
 // work has an engine work until it is stopped or the test ends.

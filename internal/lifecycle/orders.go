@@ -402,9 +402,14 @@ func (o *Orders) rootSettled(tx *store.Tx, j *leafward.Job) error {
 	case leafward.JobFailed:
 		c.Fail(j.LastError, &policy, tx.Now)
 	default:
+		due := !c.RenewAt.IsZero() && !c.RenewAt.After(tx.Now)
 		c.Abandon(&policy, tx.Now)
 		if err := use(tx, &c, &policy); err != nil {
 			return err
+		}
+		tx.PutCertificate(&c)
+		if !due { // a version in use may have been revoked meanwhile
+			return hasten(tx, c.ID)
 		}
 	}
 	tx.PutCertificate(&c)
@@ -429,11 +434,7 @@ func succeed(tx *store.Tx, c *leafward.Certificate, root *leafward.Job, policy *
 	if err := json.Unmarshal([]byte(root.Checkpoint), &then); err != nil {
 		return fmt.Errorf("the checkpoint of root %s: %w", root.ID, err)
 	}
-	if err := revokeVersions(tx, c, then.Revoke, then.Reason); err != nil {
-		return err
-	}
-	tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": then.Reason, "versions": then.Revoke, "closed": false})
-	return tx.Err()
+	return revokeNow(tx, c, then.Revoke, then.Reason)
 }
 
 // use sets when the certificate in use ends: the earliest of the versions proved where it is installed, else of the newest

@@ -140,7 +140,7 @@ func (r *Recovered) revoked(tx *store.Tx, e *leafward.Event) error {
 // revoke revokes a version that the database has; a compromised key is not certified again.
 func (r *Recovered) revoke(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
 	before := v.Reason
-	if err := revokeVersion(tx, v, reason, at); err != nil {
+	if _, err := revokeVersion(tx, v, reason, at); err != nil {
 		return err
 	}
 	r.count(v.Reason != before)

@@ -75,11 +75,7 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 		return s.replace(tx, &c, ids, r)
 	}
 	if r.Version != "" {
-		if err := revokeVersions(tx, &c, ids, r.Reason); err != nil {
-			return "", err
-		}
-		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "closed": false})
-		return "", tx.Err()
+		return "", revokeNow(tx, &c, ids, r.Reason)
 	}
 	if revoked(&c, r.Reason) {
 		return "", nil
@@ -92,7 +88,8 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 	c.Revoke(r.Reason, tx.Now)
 	tx.PutCertificate(&c)
 	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "batch": r.batch})
-	return "", revokeVersions(tx, &c, ids, r.Reason)
+	_, err = revokeVersions(tx, &c, ids, r.Reason)
+	return "", err
 }
 
 // revoked tells whether the certificate is revoked already and the reason says nothing more: only a hold becomes something
@@ -148,36 +145,52 @@ func (s *Service) replace(tx *store.Tx, c *leafward.Certificate, ids []string, r
 	if err != nil {
 		return "", err
 	}
-	tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "closed": false})
-	return root, revokeVersions(tx, c, ids, r.Reason)
+	return root, revokeNow(tx, c, ids, r.Reason)
+}
+
+// revokeNow revokes versions of a certificate that stays open, and records that when anything changed.
+func revokeNow(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) error {
+	changed, err := revokeVersions(tx, c, ids, reason)
+	if changed {
+		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": reason, "versions": ids, "closed": false})
+	}
+	return err
 }
 
 // revokeVersions revokes what was signed, and closes the keys when they are compromised: their every other version goes
-// too. A certificate that stays open is renewed at once when a version in use was revoked.
-func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) error {
+// too. A certificate that stays open is renewed at once when a version in use was revoked. It tells whether anything
+// changed.
+func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) (changed bool, err error) {
 	struck := map[string]bool{c.ID: true}
 	for _, id := range ids {
 		v, err := tx.Version(id)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if err := revokeVersion(tx, &v, reason, tx.Now); err != nil {
-			return err
+		done, err := revokeVersion(tx, &v, reason, tx.Now)
+		if err != nil {
+			return false, err
 		}
+		changed = changed || done
 		if reason != leafward.KeyCompromise {
 			continue
 		}
 		if err := tx.CompromiseKey(v.Key); err != nil {
-			return err
+			return false, err
 		}
 		same, err := tx.VersionsOfKey(v.Key)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, other := range same {
-			if err := revokeVersion(tx, &other, reason, tx.Now); err != nil {
-				return err
+			done, err := revokeVersion(tx, &other, reason, tx.Now)
+			if err != nil {
+				return false, err
 			}
+			if !done {
+				continue
+			}
+			changed = true
 			if !struck[other.Certificate] {
 				tx.RecordOn(leafward.CertificateRevoked, "certificate", other.Certificate, other.Team, leafward.Details{"reason": reason, "versions": []string{other.ID}, "closed": false, "key_of": c.ID})
 			}
@@ -186,10 +199,10 @@ func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason 
 	}
 	for _, id := range slices.Sorted(maps.Keys(struck)) {
 		if err := hasten(tx, id); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return tx.Err()
+	return changed, tx.Err()
 }
 
 // hasten makes a certificate due when a newest version of its slots is revoked.
@@ -214,23 +227,24 @@ func hasten(tx *store.Tx, id string) error {
 }
 
 // revokeVersion revokes what was signed, from a moment on, unless somebody else's authority signed it: then nothing said here
-// would be true.
-func revokeVersion(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
+// would be true. Nothing is changed either where it was revoked before and the reason says nothing more.
+func revokeVersion(tx *store.Tx, v *leafward.Version, reason string, at time.Time) (changed bool, err error) {
 	if v.Foreign() {
-		return nil
+		return false, nil
 	}
 	if v.Authority != "" {
 		changed, err := ca.Revoke(tx, v.Authority, v.Serial, reason, at)
 		if err != nil || !changed {
-			return err
+			return false, err
 		}
 	}
 	if v.RevokedAt.IsZero() {
 		v.RevokedAt = at
 	}
+	changed = v.Authority != "" || v.Reason != reason
 	v.Reason = reason
 	tx.PutVersion(v)
-	return tx.Err()
+	return changed, tx.Err()
 }
 
 // Release lifts a certificateHold from a certificate and from versions that are held alone; no other reason can be lifted.
@@ -275,7 +289,7 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 		tx.PutCertificate(&c)
 		tx.Record(leafward.CertificateReleased, c.ID, c.Team, leafward.Details{"versions": lifted})
 		once.end(tx, id)
-		return nil
+		return hasten(tx, id) // a version in use may be revoked for another reason
 	})
 	if err != nil {
 		return shown, err

@@ -236,3 +236,49 @@ func TestWhatIsRevokedIsRevokedAgainOnlyTowardsACompromise(t *testing.T) {
 		t.Errorf("a compromise became %s", again.Reason)
 	}
 }
+
+func TestARevocationThatChangesNothingIsNotRecorded(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	shown := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+	for range 2 {
+		w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.CertificateHold, Version: shown.Version.ID})
+	}
+	if n := count(w.events(t, shown.ID), leafward.CertificateRevoked); n != 1 {
+		t.Errorf("%d revocations are recorded of one", n)
+	}
+}
+
+func TestWhatIsRevokedAfterAHoldIsRevokedSinceTheHold(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	shown := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+	held := w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.CertificateHold})
+	revoked := w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.KeyCompromise})
+	if !revoked.RevokedAt.Equal(held.RevokedAt) || !revoked.Version.RevokedAt.Equal(held.RevokedAt) || revoked.Reason != leafward.KeyCompromise {
+		t.Errorf("held since %v, it is revoked since %v, its version since %v", held.RevokedAt, revoked.RevokedAt, revoked.Version.RevokedAt)
+	}
+}
+
+func TestARevokedVersionStaysDueAfterAHoldAndAfterACancelledRenewal(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	asked := lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")}
+	shown := w.issued(t, of("a.example.com"), asked)
+	w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.Superseded, Version: shown.Version.ID})
+	w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.CertificateHold})
+	now, err := w.Release(w.ctx, shown.ID, lifecycle.Once{})
+	check(t, err)
+	if !now.RenewAt.Before(shown.RenewAt) {
+		t.Errorf("released with a version that is revoked, it is renewed at %v", now.RenewAt)
+	}
+	other := w.issued(t, of("b.example.com"), lifecycle.Asked{CSR: csr(t, newKey(t), "b.example.com")})
+	_, err = w.Renew(w.ctx, other.ID, lifecycle.Once{})
+	check(t, err)
+	open := w.revoke(t, other.ID, lifecycle.Revocation{Reason: leafward.Superseded, Version: other.Version.ID})
+	w.write(t, func(tx *store.Tx) error {
+		root, err := tx.Job(open.OpenJob)
+		check(t, err)
+		return w.engine.Cancel(tx, &root, "somebody")
+	})
+	if now := w.settled(t, other.ID); !now.RenewAt.Before(other.RenewAt) {
+		t.Errorf("revoked while its renewal was open, which was cancelled, it is renewed at %v", now.RenewAt)
+	}
+}

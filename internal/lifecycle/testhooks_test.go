@@ -137,6 +137,20 @@ func TestAnOrderThatNobodyServesEndsWithWhatIsInUse(t *testing.T) {
 	})
 }
 
+func TestReplacingWhatHasEndedRevokesNothing(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		now := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
+		for _, reason := range []string{leafward.Superseded, leafward.KeyCompromise} {
+			clock.Advance(100 * 24 * time.Hour)
+			w.revoke(t, now.ID, lifecycle.Revocation{Reason: reason, Replace: true})
+			now = w.settled(t, w.version(t, now).ID)
+			if events := w.events(t, now.ID); now.Status != leafward.StatusActive || count(events, leafward.CertificateRevoked) != 0 {
+				t.Errorf("it is %s, recorded is %v", now.Status, events)
+			}
+		}
+	})
+}
+
 func TestAServersKeyIsRepeatedForTenMinutes(t *testing.T) {
 	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
 		shown := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{})
