@@ -158,7 +158,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 
 # The drills and the tests that are their short forms; `make drill-crash` and its like run the long ones. They stand in e2e
 # where nothing else is said. Each renews its lines on the board as it begins and ends.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model swap load
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -183,6 +183,8 @@ drill_lists      := TestVeryManyCertificatesAreListed
 drill_crl        := TestAVeryLongCRLIsPublishedBesideIssuance
 drill_fresh      := TestARevocationIsSeenOnEveryServer
 drill_model      := TestWhatHappensIsWhatTheModelSays
+drill_swap       := TestAnAgentIsKilledWhileNginxIsLookedAtAndReloaded
+drill_load       := TestUnderLoadNothingFailsAndEverythingIsOnRecord
 model_in         := -tags testhooks ./internal/lifecycle
 BOARD := $(CURDIR)/$(CACHE)/drills
 LONG  := $(CLUSTER) $(GO) test -count=1 -timeout 2h

@@ -1,0 +1,111 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What a server must bear on two cores that it shares with its clients.
+const (
+	minLoad    = 1000                   // certificates in a second
+	maxSigning = 100 * time.Millisecond // of 99 in 100
+)
+
+// Clients have certificates signed as fast as they can: no request fails, and everything that was acknowledged is on record.
+func TestUnderLoadNothingFailsAndEverythingIsOnRecord(t *testing.T) {
+	eachAlone(t, func(t *testing.T, dsn string) {
+		d := newDrill(t, "R21", engineOf(dsn))
+		l := &load{server: serve(t, dsn), span: time.Duration(sized(1, 60)) * time.Second, signed: map[string]string{}}
+		took := l.run(t)
+		l.judge(t)
+		slices.Sort(l.waits)
+		n := len(l.waits)
+		if n == 0 {
+			t.Fatal("nothing was signed")
+		}
+		rate, p50, p99 := float64(n)/took.Seconds(), l.waits[n/2], l.waits[n*99/100]
+		if *long && (rate < minLoad || p99 > maxSigning) {
+			t.Errorf("at least %d/s and at most %s are asked for", minLoad, maxSigning)
+		}
+		d.measured("%d certificates by 16 clients, %.0f/s, p50 %s, p99 %s, %d errors", n, rate, p50.Round(time.Millisecond/10), p99.Round(time.Millisecond/10), l.failed)
+	})
+}
+
+// load is one run of the drill.
+type load struct {
+	server *server
+	span   time.Duration
+
+	mu     sync.Mutex
+	signed map[string]string // serials by certificate, as they were acknowledged
+	waits  []time.Duration
+	failed int
+}
+
+// run has the clients ask until the time is over.
+func (l *load) run(t *testing.T) time.Duration {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(l.server.root(t))
+	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 16}
+	t.Cleanup(over.CloseIdleConnections)
+	c := &client{base: l.server.url, key: l.server.admin.key, http: &http.Client{Transport: over, Timeout: patience}} // answers are read after the run
+	begun := time.Now()
+	var all sync.WaitGroup
+	for hand := range 16 {
+		all.Go(func() {
+			for n := 0; time.Since(begun) < l.span; n++ {
+				host := fmt.Sprintf("l%d-%d.example.com", hand, n)
+				_, csr := newCSR(t, host)
+				at := time.Now()
+				a, err := c.send(t.Context(), "POST", "/api/v1/certificates", object{"csr_pem": csr})
+				l.note(t, time.Since(at), a, err)
+			}
+		})
+	}
+	all.Wait()
+	return time.Since(begun)
+}
+
+// note writes down how one request was answered.
+func (l *load) note(t *testing.T, wait time.Duration, a answer, err error) {
+	made := a.object()
+	id, serial := text(made, "id"), text(made, "version", "serial_number")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || a.status != http.StatusCreated || serial == "" {
+		t.Errorf("%d %v: %s", a.status, err, a.body)
+		l.failed++
+		return
+	}
+	l.signed[id] = serial
+	l.waits = append(l.waits, wait)
+}
+
+// judge holds what was acknowledged against the audit log.
+func (l *load) judge(t *testing.T) {
+	t.Helper()
+	recorded := map[string]string{}
+	for _, e := range l.server.admin.rows(t, "/api/v1/audit?action=certificate.issued") {
+		id, serial := text(e, "resource_id"), text(e, "details", "serial")
+		if other, twice := recorded[id]; twice {
+			t.Errorf("%s was issued as %s and as %s", id, other, serial)
+		}
+		recorded[id] = serial
+	}
+	serials := map[string]bool{}
+	for id, serial := range l.signed {
+		if number(t, recorded[id]).Cmp(number(t, serial)) != 0 || serials[serial] {
+			t.Errorf("%s was acknowledged with the serial %s, and recorded is %q", id, serial, recorded[id])
+		}
+		serials[serial] = true
+	}
+}
