@@ -20,6 +20,7 @@ const maxBody = 64 << 10
 //	GET  /testhooks/failpoint  → [{"name", "action", "hits", "waiting"}]
 //	POST /testhooks/failpoint  {"name", "action"}, an empty action clears it → the same
 //	GET  /testhooks/profile    ?seconds=5 → where the processor's time goes meanwhile, for go tool pprof
+//	GET  /testhooks/goroutines ?debug=2 → what everything that runs is doing
 func Handler(clock *Clock, points *Points) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /testhooks/clock", func(w http.ResponseWriter, _ *http.Request) { answerClock(w, clock) })
@@ -39,6 +40,7 @@ func Handler(clock *Clock, points *Points) http.Handler {
 		answer(w, points.List())
 	})
 	mux.HandleFunc("GET /testhooks/profile", pprof.Profile)
+	mux.Handle("GET /testhooks/goroutines", pprof.Handler("goroutine"))
 	return mux
 }
 

@@ -265,7 +265,8 @@ func (v *View) rooms(c Claim, due string, args []any, busy map[string]int) (map[
 	return rooms, err
 }
 
-// running counts what runs in each lane: jobs, and work that took a place.
+// running counts what runs in each lane: jobs, and work that took a place. A place that ends later than any clock near ours
+// would have it was taken before the clock was set back, and does not count.
 func (v *View) running() (map[string]int, error) {
 	busy := make(map[string]int)
 	err := v.rows(func(scan func(...any) error) error {
@@ -275,7 +276,7 @@ func (v *View) running() (map[string]int, error) {
 		busy[lane] = n
 		return err
 	}, `SELECT lane, count(*) FROM (SELECT lane FROM jobs WHERE status = 'Running' AND lane <> ''
-		UNION ALL SELECT lane FROM lane_places WHERE until > $1 AND until <= $2) AS held GROUP BY lane`, micros(v.Now), micros(v.Now.Add(placeHold)))
+		UNION ALL SELECT lane FROM lane_places WHERE until > $1 AND until <= $2) AS held GROUP BY lane`, micros(v.Now), micros(v.Now.Add(2*placeHold)))
 	return busy, err
 }
 
