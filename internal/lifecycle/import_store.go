@@ -130,6 +130,10 @@ func (t *taking) strange(c *candidate) (bool, error) {
 	if c.signer.issuer == "" {
 		return false, nil
 	}
+	if t.tx.Actor.Teams != nil { // whose it was is not known any more, or it is the server's own
+		c.refuse("certificate", "ask an administrator of all teams to take it in", "was signed by an authority of this server, which keeps no record of whose it is")
+		return false, nil
+	}
 	s, found, err := t.tx.Serial(c.signer.authority, c.serial())
 	switch {
 	case err != nil || !found:

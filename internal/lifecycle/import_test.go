@@ -323,6 +323,22 @@ func TestAnAuthorityAnswersAgainForACertificateThatItLost(t *testing.T) {
 	})
 }
 
+func TestATeamTakesInNothingThatOurAuthorityLost(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	made := w.issued(t, of("a.example.com"), lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")})
+	check(t, w.Archive(w.ctx, made.ID, ""))
+	w.write(t, func(tx *store.Tx) error {
+		tx.Exec("DELETE FROM versions WHERE id = $1", made.Version.ID)
+		return tx.Err()
+	})
+	one := leafward.WithActor(t.Context(), leafward.Actor{ID: "p-one", Name: "one", Type: leafward.ActorUser, Role: leafward.RoleOperator, Teams: []string{leafward.DefaultTeam}})
+	done, err := w.Import(one, lifecycle.Listed{PEM: pemOf(made.Version.DER)})
+	check(t, err)
+	if row := done.Rows[0]; row.Outcome != lifecycle.ImportRefused || !strings.Contains(row.Problems[0].Problem, "authority of this server") {
+		t.Errorf("the row is %+v", row)
+	}
+}
+
 func TestATeamTakesInItsOwnOnly(t *testing.T) {
 	w := start(t, storetest.SQLite(t, nil))
 	w.write(t, func(tx *store.Tx) error {

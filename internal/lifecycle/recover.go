@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -200,14 +201,19 @@ func (r *Recovered) released(tx *store.Tx, e *leafward.Event) error {
 const recoverRows = 500
 
 // RecoverCRL takes over a CRL that one of our authorities has published: what it tells stays revoked, and the next list has a
-// greater number. A list that is older than what the database knows tells nothing. The context must carry an actor of all teams.
+// greater number. A list with a lower number than the database knows may be of another history, so it is heard too, but for
+// holds, which may have been lifted since. The context must carry an actor of all teams.
 func RecoverCRL(ctx context.Context, db *store.DB, raw []byte) (p ca.Published, done Recovered, err error) {
 	err = db.View(ctx, func(v *store.View) error {
 		p, err = ca.ReadPublished(v, raw)
 		return err
 	})
-	if err != nil || p.Number < p.Last {
+	if err != nil {
 		return p, done, err
+	}
+	older := p.Number < p.Last
+	if older {
+		p.Tells = slices.DeleteFunc(p.Tells, func(s leafward.Serial) bool { return s.Reason == leafward.CertificateHold })
 	}
 	for rest := p.Tells; len(rest) > 0; {
 		n := min(len(rest), recoverRows)
@@ -226,6 +232,9 @@ func RecoverCRL(ctx context.Context, db *store.DB, raw []byte) (p ca.Published, 
 		}
 		done.Add(part)
 		rest = rest[n:]
+	}
+	if older {
+		return p, done, nil
 	}
 	return p, done, db.Write(ctx, func(tx *store.Tx) error {
 		tx.PutCRL(&p.CRL, p.Last)

@@ -160,6 +160,31 @@ func TestACertificateOfAnAuthorityThatIsMissingIsCounted(t *testing.T) {
 	})
 }
 
+func TestAListOfAnotherHistoryIsHeardThoughItsNumberIsLower(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	w.hosts(t, "a", "b")
+	gone, held := w.issued(t, of("a.example.com", serverKey), lifecycle.Asked{}), w.issued(t, of("b.example.com", serverKey), lifecycle.Asked{})
+	w.revoke(t, gone.ID, lifecycle.Revocation{Reason: leafward.Superseded})
+	w.revoke(t, held.ID, lifecycle.Revocation{Reason: leafward.CertificateHold})
+	check(t, w.ca.Republish(w.ctx))
+	list, err := w.ca.CRL(w.ctx, gone.Version.Authority)
+	check(t, err)
+	w.stop()
+	w.forget(t, 0, forgetRevocations, "DELETE FROM revocations", "UPDATE crls SET number = 9000000000000000", // restored, and published since
+		"UPDATE versions SET revoked_at = 0, revocation_reason = ''", "UPDATE certificates SET revoked_at = 0, revocation_reason = ''")
+	p, done, err := lifecycle.RecoverCRL(w.ctx, w.db, list.DER)
+	check(t, err)
+	if p.Number >= p.Last || done.Revocations != 1 {
+		t.Errorf("of list %d after %d it took %+v", p.Number, p.Last, done)
+	}
+	if s := w.status(t, gone.Version); s.Status != ocsp.Revoked {
+		t.Errorf("OCSP says %v of what the list names", s.Status)
+	}
+	if s := w.status(t, held.Version); s.Status != ocsp.Good {
+		t.Errorf("OCSP says %v of a hold that may have been lifted", s.Status)
+	}
+}
+
 func TestAPublishedListIsTakenOver(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

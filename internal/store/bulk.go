@@ -89,6 +89,10 @@ func (v *View) VersionsOfSerials(authority string, serials []string) (map[string
 	s := &selection{}
 	s.and("authority = ?", authority)
 	s.oneOf("serial", serials)
+	words := &selection{args: s.args}
+	words.in("noun", []string{"certificate.version", "certificate.version.archived"})
+	words.oneOf("term", serials)
+	s.conditions, s.args = append(s.conditions, "certificate IN (SELECT id FROM terms "+words.where()+")"), words.args
 	return v.pairs("SELECT serial, sha256 FROM versions "+s.where(), s.args...)
 }
 

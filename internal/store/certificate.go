@@ -317,7 +317,7 @@ func (v *View) VersionsOfKey(key string) ([]leafward.Version, error) {
 // VersionOfSerial finds what an authority signed under a serial, whoever asks.
 func (v *View) VersionOfSerial(authority, serial string) (leafward.Version, bool, error) {
 	return selectOne(v, versions(), `WHERE authority = $1 AND serial = $2
-		AND certificate IN (SELECT id FROM terms WHERE noun = 'certificate.version' AND term = $3)`, authority, serial, term(serial))
+		AND certificate IN (SELECT id FROM terms WHERE noun IN ('certificate.version', 'certificate.version.archived') AND term = $3)`, authority, serial, term(serial))
 }
 
 // AddVersion inserts a version as the current one of its slot; its predecessor is the one that was.

@@ -230,6 +230,9 @@ func (c *conn) Later(ctx context.Context, query string, args ...any) error {
 // Settle has nothing to wait for.
 func (c *conn) Settle(context.Context) error { return nil }
 
+// Drop has nothing to drop.
+func (c *conn) Drop() {}
+
 // touch makes the database file with permissions of its own, before SQLite would with the umask's.
 func touch(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

@@ -51,6 +51,9 @@ func (tx *Tx) insertEvents() {
 	if tx.name == "sqlite" {
 		return
 	}
+	if len(tx.events) > 0 {
+		tx.left = witness{"SELECT 1 FROM events WHERE id = $1", []any{tx.events[0].ID}}
+	}
 	insertRows(tx, events(), tx.events)
 }
 

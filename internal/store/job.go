@@ -287,6 +287,9 @@ func (tx *Tx) RenewLease(id, worker string, epoch int64, until time.Time) (held 
 
 // OpenAttempt notes that a worker took the job up. An attempt that was given back before it counted begins again.
 func (tx *Tx) OpenAttempt(job *leafward.Job) {
+	if tx.left.query == "" {
+		tx.left = witness{"SELECT 1 FROM job_attempts WHERE job = $1 AND number = $2 AND worker = $3", []any{job.ID, job.Attempt, job.Worker}}
+	}
 	tx.send(`INSERT INTO job_attempts (job, number, worker, started_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, 0, '', '')
 		ON CONFLICT (job, number) DO UPDATE SET worker = excluded.worker, ended_at = 0, outcome = '', error = ''`,
 		job.ID, job.Attempt, job.Worker, micros(tx.Now))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // memory keeps what views read of the tables that change by hand, for as long as none of them changes: each change of one
@@ -15,6 +16,7 @@ import (
 // Hazard: rows are shared by everybody who reads them. A reader replaces what a row refers to and never changes it.
 type memory struct {
 	generation string // on PostgreSQL, where others change the tables too
+	born       time.Time
 	mu         sync.RWMutex
 	rows       map[string]any // []T by table, condition and arguments
 }
@@ -22,10 +24,14 @@ type memory struct {
 const (
 	maxRemembered     = 4096 // queries
 	maxRememberedRows = 8    // of one query
+
+	// maxMemory is how long rows are remembered where others change the tables: somebody may do so without begetting a
+	// generation, by hand or with an older server.
+	maxMemory = 30 * time.Second
 )
 
 func newMemory(generation string) *memory {
-	return &memory{generation: generation, rows: make(map[string]any)}
+	return &memory{generation: generation, born: time.Now(), rows: make(map[string]any)}
 }
 
 // steady tells whether a table changes by hand only, and so is worth remembering.
@@ -108,7 +114,7 @@ func (tx *Tx) begetGeneration() {
 // remembered is the memory of a generation.
 func (db *DB) remembered(generation string) *memory {
 	known := db.memory.Load()
-	if known.generation == generation {
+	if known.generation == generation && time.Since(known.born) < maxMemory {
 		return known
 	}
 	fresh := newMemory(generation)

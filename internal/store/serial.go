@@ -55,6 +55,7 @@ func (v *View) Revoked(authority string, shard int, ends time.Time, each func(se
 // AddSerial inserts a serial, made now. A request with another reserved serial is a conflict.
 func (tx *Tx) AddSerial(s *leafward.Serial) {
 	s.CreatedAt = tx.Now
+	tx.left = witness{"SELECT 1 FROM serials WHERE authority = $1 AND serial = $2", []any{s.Authority, s.Serial}}
 	insertRow(tx, serials(), s)
 }
 

@@ -192,6 +192,9 @@ func insertRow[T any](tx *Tx, t table[T], row *T) {
 		tx.Fail(err)
 		return
 	}
+	if tx.left.query == "" && t.id >= 0 {
+		tx.left = witness{"SELECT 1 FROM " + t.name + " WHERE id = $1", []any{values[t.id]}}
+	}
 	query := "INSERT INTO " + t.name + t.insert
 	auto := slices.IndexFunc(t.columns, func(c column) bool { return c.auto })
 	if auto < 0 {
@@ -299,6 +302,9 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		}
 		args = append(args, values[i])
 		sets = append(sets, c.name+" = $"+strconv.Itoa(len(args)))
+	}
+	if tx.left.query == "" {
+		tx.left = witness{"SELECT 1 FROM " + t.name + " WHERE id = $1 AND revision > $2", []any{m.ID, read}}
 	}
 	n := tx.Exec("UPDATE "+t.name+" SET "+strings.Join(sets, ", ")+" WHERE id = $1 AND revision = $2", args...)
 	if n == 0 && tx.err == nil {

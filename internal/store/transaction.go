@@ -114,6 +114,9 @@ func (t *transaction) Settle(ctx context.Context) error {
 	return err
 }
 
+// Drop forgets what is queued.
+func (t *transaction) Drop() { t.queue = &pgx.Batch{} }
+
 // send sends the queue and reads what came of all but the last of it, which is left to the caller.
 func (t *transaction) send(ctx context.Context) (pgx.BatchResults, error) {
 	queue := t.queue

@@ -15,6 +15,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (rows, error)
 	Later(ctx context.Context, query string, args ...any) error // need not be done before Settle or the next statement
 	Settle(ctx context.Context) error
+	Drop() // what was sent and not settled, since it is undone anyhow
 }
 
 // rows are what came of a query. Close tells what went wrong in reading them.
@@ -45,6 +46,7 @@ type Tx struct {
 	touched map[string]bool // topics of what was written
 	folds   map[leafward.FoldKey]int
 	steady  bool // a steady table was written to
+	left    witness
 	adopted bool // events of a log came in with their numbers
 }
 
@@ -119,7 +121,7 @@ func (tx *Tx) Try(part func() error) error {
 	if tx.err != nil {
 		return tx.err
 	}
-	recorded, folds := len(tx.events), maps.Clone(tx.folds)
+	recorded, folds, left := len(tx.events), maps.Clone(tx.folds), tx.left
 	refused := part()
 	if err := tx.settle(); err != nil {
 		refused = err
@@ -132,7 +134,8 @@ func (tx *Tx) Try(part func() error) error {
 	if tx.err = refused; !alone(refused) {
 		return refused
 	}
-	tx.err, tx.events, tx.folds = nil, tx.events[:recorded], folds
+	tx.err, tx.events, tx.folds, tx.left = nil, tx.events[:recorded], folds, left
+	tx.q.Drop()
 	tx.Exec("ROLLBACK TO part")
 	tx.Exec("RELEASE part")
 	if tx.err != nil {

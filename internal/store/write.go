@@ -12,12 +12,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/leafward/leafward"
 )
 
 const (
 	maxRuns   = 12 // how often at most one change runs because of others
 	maxDoubts = 2  // of those because of a constraint that the change may have been unable to see
+
+	inTheFuture = "22023" // what PostgreSQL says of the number of a transaction that it has not given yet (invalid_parameter_value)
 )
 
 // Write runs the function in a transaction and returns when the commit is on disk. The function reads what it changes
@@ -57,7 +60,7 @@ func run(tx *Tx, change func(*Tx) error) (err error) {
 
 func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
 	for attempt, doubts := 1, 0; ; attempt++ {
-		touched, xid, err := db.tryPostgres(ctx, actor, change)
+		touched, sent, err := db.tryPostgres(ctx, actor, change)
 		if doubtful(err) {
 			doubts++
 		}
@@ -65,8 +68,8 @@ func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change fu
 		case err == nil:
 			db.changes.tell(touched)
 			return nil
-		case xid != "" && lostConnection(err):
-			done, asked := db.committed(ctx, xid)
+		case sent.xid != "" && lostConnection(err):
+			done, asked := db.committed(ctx, sent)
 			if asked == nil && done {
 				db.changes.tell(touched)
 				return nil
@@ -98,39 +101,67 @@ func exhausted(err error) error {
 	return translate(err)
 }
 
-// tryPostgres runs the change once and tells what it touched. The xid is not empty when the commit was sent, so that a
+// tryPostgres runs the change once and tells what it touched, and by what it is known when the commit was sent, so that a
 // lost answer can be looked up.
-func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (touched map[string]bool, xid string, err error) {
+func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (touched map[string]bool, sent trace, err error) {
 	var now int64
 	var id string
 	q, err := db.begin(ctx, readWrite, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text", &now, &id)
 	if err != nil {
-		return nil, "", err
+		return nil, sent, err
 	}
 	defer q.end(ctx)
 	tx := &Tx{View: View{Actor: actor, dialect: db.dialect, ctx: ctx, q: q, rowsRead: make(map[string]*readRow)}}
 	tx.Now = instant(now).Add(db.config.Clock.Offset()).Truncate(time.Microsecond)
 	if err := run(tx, change); err != nil {
-		return nil, "", err
+		return nil, sent, err
 	}
 	if tx.begetGeneration(); tx.err != nil {
-		return nil, "", tx.err
+		return nil, sent, tx.err
 	}
 	if err := db.config.Points.Hit("store.before-commit"); err != nil {
-		return nil, "", err
+		return nil, sent, err
 	}
-	return tx.touched, id, q.commit(ctx)
+	return tx.touched, trace{id, tx.left}, q.commit(ctx)
+}
+
+// trace is what a transaction is known by when nobody heard of its commit. Hazard: after a crash PostgreSQL gives the number
+// of a transaction of which nothing was on disk to another, whose status says nothing of ours: what ours left says it.
+type trace struct {
+	xid  string
+	left witness
+}
+
+// witness is a query that finds a row if a transaction that wrote it was committed; empty for one that wrote none by its id.
+type witness struct {
+	query string
+	args  []any
 }
 
 // committed asks PostgreSQL whether the transaction with the lost answer was committed.
-func (db *DB) committed(ctx context.Context, xid string) (bool, error) {
+func (db *DB) committed(ctx context.Context, sent trace) (bool, error) {
 	var status sql.NullString
+	left := func(ctx context.Context) (found bool, err error) {
+		if sent.left.query == "" {
+			return true, nil
+		}
+		err = db.pool.QueryRowContext(ctx, "SELECT EXISTS ("+sent.left.query+")", sent.left.args...).Scan(&found)
+		return found, err
+	}
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*second)
 	defer cancel()
 	for {
-		err := db.pool.QueryRowContext(deadline, "SELECT pg_xact_status($1::xid8)", xid).Scan(&status)
-		if err == nil && status.String != "in progress" {
-			return status.String == "committed", nil
+		err := db.pool.QueryRowContext(deadline, "SELECT pg_xact_status($1::xid8)", sent.xid).Scan(&status)
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == inTheFuture {
+			return false, nil
+		}
+		if err == nil && status.String == "committed" {
+			var found bool
+			if found, err = left(deadline); err == nil {
+				return found, nil
+			}
+		} else if err == nil && status.String != "in progress" {
+			return false, nil
 		}
 		if err != nil && !lostConnection(err) {
 			return false, err
