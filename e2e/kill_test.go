@@ -64,10 +64,7 @@ func (x *site) back(t testing.TB, step string) {
 	x.server.ledger.await(t, "certificate.proved", x.cert)
 	x.agent.stop(t)
 	want := text(x.server.admin.get(t, "/api/v1/certificates/"+x.cert), "version", "fingerprint_sha256")
-	shown := tool(t, nil, "openssl", "s_client", "-connect", x.nginx.addr, "-servername", siteName, "-verify_return_error", "-CAfile", filepath.Join(x.server.dir, "root.pem"))
-	if got := fingerprint(t, shown); got != want {
-		t.Errorf("%s: openssl sees %s, not %s", step, got, want)
-	}
+	x.seen(t, want)
 	pair, err := tls.LoadX509KeyPair(x.nginx.file("tls/site.pem"), x.nginx.file("tls/site.key"))
 	if err != nil {
 		t.Errorf("%s: certificate and key on the disk: %v", step, err)
@@ -75,6 +72,15 @@ func (x *site) back(t testing.TB, step string) {
 		t.Errorf("%s: on the disk is %s, not %s", step, got, want)
 	}
 	x.tidy(t, step)
+}
+
+// seen awaits that openssl sees a certificate: for a moment after a reload the old workers of nginx still answer beside the new.
+func (x *site) seen(t testing.TB, print string) {
+	t.Helper()
+	x.until(t, func() bool {
+		shown := tool(t, nil, "openssl", "s_client", "-connect", x.nginx.addr, "-servername", siteName, "-verify_return_error", "-CAfile", filepath.Join(x.server.dir, "root.pem"))
+		return fingerprint(t, shown) == print
+	})
 }
 
 // tidy sees that nothing is left beside the files, no change is open, and the last two keys are there.
