@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/drilltest"
 	"github.com/leafward/leafward/internal/hook"
 	"github.com/leafward/leafward/internal/lifecycle"
@@ -34,8 +36,10 @@ const acts = 15
 // succeeded and the server is restarted, in any order: after each step certificates, versions, OCSP, CRLs and the audit log
 // say what a small model of them says.
 func TestWhatHappensIsWhatTheModelSays(t *testing.T) {
+	var turn sync.Mutex
 	for name, open := range map[string]func(testing.TB, *hook.Clock) *store.DB{"sqlite": storetest.SQLite, "postgres": storetest.Postgres} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for its disk now and then
 			d := drills.New(t, "R43", name)
 			all, steps := drills.Sized(12, 10_000), 0
 			for done := 0; done < all && !t.Failed(); done += acts {
@@ -47,8 +51,8 @@ func TestWhatHappensIsWhatTheModelSays(t *testing.T) {
 						return nil
 					})
 					check(t, err)
-					draw(t, d.Seed+uint64(done), min(acts, all-done))
-					rapid.Check(t, s.play)
+					s.root = s.found("root", ca.RootLife, "").Authority
+					draw(t, &turn, d.Seed+uint64(done), min(acts, all-done), s.play)
 					steps += s.steps
 				})
 			}
@@ -58,12 +62,17 @@ func TestWhatHappensIsWhatTheModelSays(t *testing.T) {
 	}
 }
 
-// draw says how many histories are drawn, and from which seed.
-func draw(t *testing.T, seed uint64, many int) {
+// draw holds the property against many histories that are drawn from a seed. Rapid reads how many and which from flags of
+// the process before it begins the first: until then it is our turn.
+func draw(t *testing.T, turn *sync.Mutex, seed uint64, many int, property func(*rapid.T)) {
 	t.Helper()
+	turn.Lock()
+	begun := sync.OnceFunc(turn.Unlock)
+	defer begun()
 	for name, value := range map[string]string{"checks": strconv.Itoa(many), "seed": strconv.FormatUint(max(seed, 1), 10), "steps": "20", "nofailfile": "true"} {
 		check(t, flag.Set("rapid."+name, value))
 	}
+	rapid.Check(t, func(r *rapid.T) { begun(); property(r) })
 }
 
 // codes are the reasons of a CRL (RFC 5280 §5.3.1).
