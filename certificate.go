@@ -424,7 +424,10 @@ func ForeignAuthority(issuer, keyID []byte) string {
 }
 
 // Foreign tells whether an authority that is not ours signed the version, as one that was imported: it alone revokes it.
-func (v *Version) Foreign() bool { return strings.HasPrefix(v.Authority, foreignAuthority) }
+func (v *Version) Foreign() bool { return IsForeign(v.Authority) }
+
+// IsForeign tells whether the name of an authority is one by ForeignAuthority.
+func IsForeign(authority string) bool { return strings.HasPrefix(authority, foreignAuthority) }
 
 // RequestState is where one ask for one signature is.
 type RequestState string

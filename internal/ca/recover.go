@@ -14,29 +14,40 @@ import (
 )
 
 // Recognise makes a serial known again that was issued and is missing, because the database was put back from a backup. ours
-// is false when its authority is missing too.
+// is false when its authority is missing too. One of which nothing more is told than that it was revoked, without a subject, is
+// taken to end with its authority.
 func Recognise(tx *store.Tx, s leafward.Serial) (ours, changed bool, err error) {
 	known, found, err := tx.Serial(s.Authority, s.Serial)
 	if err != nil {
 		return false, false, err
 	}
+	if s.Subject == "" {
+		s.Name, s.Subject, s.NotBefore = "known by its revocation", fromList+s.Serial, tx.Now
+	}
 	s.State, s.TBS, s.TBSHash = leafward.SerialIssued, []byte{}, []byte{}
 	if found {
 		listed := strings.HasPrefix(known.Subject, fromList) && !strings.HasPrefix(s.Subject, fromList)
 		reserved := known.State == leafward.SerialReserved
+		if reserved && strings.HasPrefix(s.Subject, fromList) {
+			s.Name, s.Subject, s.NotBefore, s.NotAfter = known.Name, known.Subject, known.NotBefore, known.NotAfter
+		}
 		if listed || reserved {
 			tx.ReplaceSerial(&s)
 		}
 		return true, reserved, tx.Err()
 	}
-	if _, ours, err = tx.FindAuthority(s.Authority); err != nil || !ours {
+	signer, ours, err := tx.FindAuthority(s.Authority)
+	if err != nil || !ours {
 		return false, false, err
+	}
+	if s.NotAfter.IsZero() {
+		s.NotAfter = signer.NotAfter
 	}
 	tx.AddSerial(&s)
 	return true, true, tx.Err()
 }
 
-// fromList begins the subject of a serial of which nothing is known but that it stood on a CRL.
+// fromList begins the subject of a serial of which nothing is known but that it was revoked, as it stood on a CRL.
 const fromList = "crl/"
 
 // Published is a CRL that an authority of ours has published, wherever it was found.

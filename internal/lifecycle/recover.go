@@ -2,8 +2,8 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,12 +28,12 @@ func (r *Recovered) Add(part Recovered) {
 	r.Lost += part.Lost
 }
 
-// Recover does again what the event tells: that a serial was issued, revoked or released, a CRL published, or a key revoked.
-// Doing it twice changes nothing more. Certificates that were issued meanwhile are known by their serials only; what else was
-// changed is not done again.
+// Recover does again what the event tells: that a serial was issued, taken in, revoked or released, a CRL published, or a key
+// revoked. Doing it twice changes nothing more. Certificates that were issued meanwhile are known by their serials only; what
+// else was changed is not done again.
 func Recover(tx *store.Tx, e *leafward.Event) (done Recovered, err error) {
 	switch e.Action {
-	case leafward.CertificateIssued:
+	case leafward.CertificateIssued, leafward.CertificateImported:
 		err = done.issued(tx, e)
 	case leafward.CertificateRevoked:
 		err = done.revoked(tx, e)
@@ -65,11 +65,11 @@ func (r *Recovered) issued(tx *store.Tx, e *leafward.Event) error {
 	var told struct {
 		Version   string    `json:"version"` // "" for the server's own
 		Serial    string    `json:"serial"`
-		Authority string    `json:"authority"` // "" for an issuer elsewhere
+		Authority string    `json:"authority"` // "" for an issuer elsewhere, and one that is not ours where it was imported
 		NotAfter  time.Time `json:"not_after"`
 		Names     []string  `json:"names"`
 	}
-	if err := store.DetailsOf(e, &told); err != nil || told.Authority == "" {
+	if err := store.DetailsOf(e, &told); err != nil || told.Authority == "" || leafward.IsForeign(told.Authority) {
 		return err
 	}
 	s := leafward.Serial{Authority: told.Authority, Serial: told.Serial, Subject: told.Version, NotBefore: e.At, NotAfter: told.NotAfter.UTC()}
@@ -91,9 +91,23 @@ func (r *Recovered) issued(tx *store.Tx, e *leafward.Event) error {
 
 // closing is what the events of revocations and releases tell.
 type closing struct {
-	Reason   string   `json:"reason"`
-	Versions []string `json:"versions"`
-	Closed   *bool    `json:"closed"` // false: the certificate goes on
+	Reason   string              `json:"reason"`
+	Versions []string            `json:"versions"`
+	Serials  map[string][]string `json:"serials"` // of these, by the authority of ours that signed them
+	Keys     []string            `json:"keys"`    // SPKI hashes of those that are compromised
+	Closed   *bool               `json:"closed"`  // false: the certificate goes on
+}
+
+// eachSerial calls each for the serials that the event names.
+func (c *closing) eachSerial(each func(authority, serial string) error) error {
+	for _, authority := range slices.Sorted(maps.Keys(c.Serials)) {
+		for _, serial := range c.Serials[authority] {
+			if err := each(authority, serial); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (r *Recovered) revoked(tx *store.Tx, e *leafward.Event) error {
@@ -101,29 +115,19 @@ func (r *Recovered) revoked(tx *store.Tx, e *leafward.Event) error {
 	if err := store.DetailsOf(e, &told); err != nil {
 		return err
 	}
-	for _, id := range told.Versions {
-		v, found, err := tx.VersionOfAny(id)
-		if err != nil {
+	if err := r.revokedVersions(tx, &told, e.At); err != nil {
+		return err
+	}
+	err := told.eachSerial(func(authority, serial string) error {
+		return r.listed(tx, leafward.Serial{Authority: authority, Serial: serial, Reason: told.Reason, RevokedAt: e.At}, e.ResourceID)
+	})
+	if err != nil {
+		return err
+	}
+	for _, spki := range told.Keys {
+		if err := r.compromised(tx, spki, e); err != nil {
 			return err
 		}
-		if found {
-			if err := r.revoke(tx, &v, told.Reason, e.At); err != nil {
-				return err
-			}
-			continue
-		}
-		s, known, err := tx.LastSerial(id)
-		if err != nil {
-			return err
-		}
-		if !known {
-			continue
-		}
-		changed, err := ca.Revoke(tx, s.Authority, s.Serial, told.Reason, e.At)
-		if err != nil {
-			return err
-		}
-		r.count(changed)
 	}
 	c, found, err := tx.CertificateOfAny(e.ResourceID)
 	switch {
@@ -138,7 +142,74 @@ func (r *Recovered) revoked(tx *store.Tx, e *leafward.Event) error {
 	return nil
 }
 
-// revoke revokes a version that the database has; a compromised key is not certified again.
+// revokedVersions revokes the versions that the event names by what they are called here.
+func (r *Recovered) revokedVersions(tx *store.Tx, told *closing, at time.Time) error {
+	for _, id := range told.Versions {
+		v, found, err := tx.VersionOfAny(id)
+		if err != nil {
+			return err
+		}
+		if found {
+			if err := r.revoke(tx, &v, told.Reason, at); err != nil {
+				return err
+			}
+			continue
+		}
+		s, known, err := tx.LastSerial(id)
+		if err != nil {
+			return err
+		}
+		if !known {
+			continue
+		}
+		changed, err := ca.Revoke(tx, s.Authority, s.Serial, told.Reason, at)
+		if err != nil {
+			return err
+		}
+		r.count(changed)
+	}
+	return nil
+}
+
+// compromised closes a key by what certificates say of it, with every version of it that is open, whoever recorded that: the
+// server that was put back may have signed more of it. A key that came after the backup is known from then on.
+func (r *Recovered) compromised(tx *store.Tx, spki string, e *leafward.Event) error {
+	k, found, err := tx.KeyPairOf(spki)
+	if err != nil {
+		return err
+	}
+	if !found {
+		k = leafward.Key{SPKI: spki, Custody: leafward.UnknownKey, Retrieval: "never", CompromisedAt: e.At}
+		tx.AddKeyPair(&k)
+		return tx.Err()
+	}
+	return r.closeKey(tx, k.ID, e.At)
+}
+
+// closeKey closes a key and revokes whatever is open of it; what goes on without is renewed at once.
+func (r *Recovered) closeKey(tx *store.Tx, key string, at time.Time) error {
+	if _, err := tx.CompromiseKey(key); err != nil {
+		return err
+	}
+	same, err := tx.VersionsOfKey(key)
+	if err != nil {
+		return err
+	}
+	for _, v := range same {
+		changed, err := revokeVersion(tx, &v, leafward.KeyCompromise, at)
+		if err != nil {
+			return err
+		}
+		if r.count(changed); changed {
+			if err := hasten(tx, v.Certificate); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// revoke revokes a version that the database has; a compromised key is not certified again, and nothing of it stays open.
 func (r *Recovered) revoke(tx *store.Tx, v *leafward.Version, reason string, at time.Time) error {
 	before := v.Reason
 	if _, err := revokeVersion(tx, v, reason, at); err != nil {
@@ -146,7 +217,7 @@ func (r *Recovered) revoke(tx *store.Tx, v *leafward.Version, reason string, at 
 	}
 	r.count(v.Reason != before)
 	if reason == leafward.KeyCompromise {
-		return tx.CompromiseKey(v.Key)
+		return r.closeKey(tx, v.Key, at)
 	}
 	return nil
 }
@@ -177,12 +248,21 @@ func (r *Recovered) released(tx *store.Tx, e *leafward.Event) error {
 		if err != nil {
 			return err
 		}
-		if !found && known && s.Held {
-			if err := ca.Release(tx, s.Authority, s.Serial); err != nil {
+		if !found && known {
+			if err := r.release(tx, &s); err != nil {
 				return err
 			}
-			r.count(true)
 		}
+	}
+	err := told.eachSerial(func(authority, serial string) error {
+		s, known, err := tx.Serial(authority, serial)
+		if err != nil || !known {
+			return err
+		}
+		return r.release(tx, &s)
+	})
+	if err != nil {
+		return err
 	}
 	c, found, err := tx.CertificateOfAny(e.ResourceID)
 	if err != nil || !found || c.Reason != leafward.CertificateHold {
@@ -195,6 +275,15 @@ func (r *Recovered) released(tx *store.Tx, e *leafward.Event) error {
 	c.Release(&policy)
 	tx.PutCertificate(&c)
 	return nil
+}
+
+// release lifts the hold of a serial, and of nothing else.
+func (r *Recovered) release(tx *store.Tx, s *leafward.Serial) error {
+	if !s.Held || s.State == leafward.SerialAbandoned {
+		return nil
+	}
+	r.count(true)
+	return ca.Release(tx, s.Authority, s.Serial)
 }
 
 // recoverRows is how many entries of a CRL are taken over in one transaction.
@@ -221,7 +310,7 @@ func RecoverCRL(ctx context.Context, db *store.DB, raw []byte) (p ca.Published, 
 		err := db.Write(ctx, func(tx *store.Tx) error {
 			part = Recovered{}
 			for _, s := range rest[:n] {
-				if err := part.listed(tx, s); err != nil {
+				if err := part.listed(tx, s, ""); err != nil {
 					return err
 				}
 			}
@@ -242,14 +331,18 @@ func RecoverCRL(ctx context.Context, db *store.DB, raw []byte) (p ca.Published, 
 	})
 }
 
-// listed revokes what stands on a published CRL. Which certificate it was closed with is not known: one that goes on is
-// renewed at once.
-func (r *Recovered) listed(tx *store.Tx, s leafward.Serial) error {
+// listed revokes what stands on a published CRL, or in an event by its serial. A certificate that goes on is renewed at once,
+// but for that which the event is of, where it tells what becomes of it.
+func (r *Recovered) listed(tx *store.Tx, s leafward.Serial, of string) error {
 	reason, at := s.Reason, s.RevokedAt
 	s.Reason, s.RevokedAt = "", time.Time{}
-	_, added, err := ca.Recognise(tx, s)
+	ours, added, err := ca.Recognise(tx, s)
 	if err != nil {
 		return err
+	}
+	if !ours {
+		r.Lost++
+		return nil
 	}
 	if added {
 		r.Serials++
@@ -259,7 +352,10 @@ func (r *Recovered) listed(tx *store.Tx, s leafward.Serial) error {
 		return err
 	}
 	if found {
-		return errors.Join(r.revoke(tx, &v, reason, at), hasten(tx, v.Certificate))
+		if err := r.revoke(tx, &v, reason, at); err != nil || v.Certificate == of {
+			return err
+		}
+		return hasten(tx, v.Certificate)
 	}
 	changed, err := ca.Revoke(tx, s.Authority, s.Serial, reason, at)
 	r.count(changed)

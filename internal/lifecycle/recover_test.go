@@ -228,3 +228,128 @@ func TestAPublishedListIsTakenOver(t *testing.T) {
 		refused(t, err, leafward.Invalid)
 	})
 }
+
+// back is what an older database has of everything that was revoked since.
+func back() []string {
+	return []string{
+		forgetRevocations, "UPDATE versions SET revoked_at = 0, revocation_reason = ''", "UPDATE certificates SET revoked_at = 0, revocation_reason = ''",
+		"UPDATE keys SET compromised_at = 0",
+	}
+}
+
+// compromised issues two certificates with two versions each of one key, and revokes a single version for the key's compromise.
+func (w *world) compromised(t *testing.T) (all []*leafward.Version) {
+	t.Helper()
+	key := newKey(t)
+	again := func(c *leafward.Certificate) { c.ReuseKey = true }
+	for _, name := range []string{"a.example.com", "b.example.com"} {
+		shown := w.issued(t, of("", again), lifecycle.Asked{CSR: csr(t, key, name)})
+		all = append(all, shown.Version, w.renewed(t, shown).Version)
+	}
+	w.revoke(t, all[0].Certificate, lifecycle.Revocation{Reason: leafward.KeyCompromise, Version: all[0].ID})
+	return all
+}
+
+// closed says which of the versions OCSP does not call compromised.
+func (w *world) closed(t *testing.T, all []*leafward.Version) {
+	t.Helper()
+	for i, v := range all {
+		if s := w.status(t, v); s.Status != ocsp.Revoked || s.Reason != pki.KeyCompromise {
+			t.Errorf("OCSP says %v %v of version %d of the compromised key", s.Status, s.Reason, i)
+		}
+	}
+}
+
+func TestEveryVersionOfACompromisedKeyIsClosedAgain(t *testing.T) {
+	for name, lost := range map[string][]string{
+		"of versions that the backup has":     nil,
+		"of a key that came after the backup": {"DELETE FROM versions", "DELETE FROM serials WHERE subject <> authority", "DELETE FROM keys WHERE id NOT IN (SELECT key_id FROM authorities)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Each(t, func(t *testing.T, db *store.DB) {
+				w := start(t, db)
+				end := w.last(t)
+				all := w.compromised(t)
+				w.closed(t, all)
+				var key leafward.Key
+				w.view(t, func(v *store.View) (err error) { key, err = v.KeyPair(all[0].Key); return err })
+				w.stop()
+				events := w.forget(t, end, append(back(), lost...)...)
+				if done := w.recovered(t, events); done.Revocations != len(all) {
+					t.Errorf("it did again %+v", done)
+				}
+				if done := w.recovered(t, events); done.Revocations != 0 {
+					t.Errorf("done twice, it changed %+v", done)
+				}
+				w.closed(t, all)
+				w.view(t, func(v *store.View) error {
+					k, found, err := v.KeyPairOf(key.SPKI)
+					if err == nil && (!found || k.CompromisedAt.IsZero()) {
+						t.Error("the compromised key may be certified again")
+					}
+					return err
+				})
+			})
+		})
+	}
+}
+
+func TestWhatTheRestoredServerSignedForACompromisedKeyIsClosedToo(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	end := w.last(t)
+	all := w.compromised(t)
+	w.stop()
+	events := w.forget(t, end, back()...)
+	for i := range events { // as if the log knew nothing but the key
+		if events[i].Action == leafward.CertificateRevoked {
+			var spki string
+			w.view(t, func(v *store.View) error {
+				k, err := v.KeyPair(all[0].Key)
+				spki = k.SPKI
+				return err
+			})
+			events[i].Payload = `{"details":{"reason":"keyCompromise","versions":[],"closed":false,"keys":["` + spki + `"]}}`
+		}
+	}
+	w.recovered(t, events)
+	w.closed(t, all)
+}
+
+func TestTheRevocationOfAnImportedCertificateOfOurOwnIsDoneAgain(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		made := w.issued(t, of("a.example.com"), lifecycle.Asked{CSR: csr(t, newKey(t), "a.example.com")})
+		held := w.issued(t, of("b.example.com"), lifecycle.Asked{CSR: csr(t, newKey(t), "b.example.com")})
+		lose := []string{"DELETE FROM versions", "DELETE FROM serials WHERE subject <> authority"}
+		for _, c := range []lifecycle.Shown{made, held} {
+			check(t, w.Archive(w.ctx, c.ID, ""))
+		}
+		end := w.last(t)
+		w.forget(t, end, lose...)
+		rows := w.taken(t, lifecycle.ImportDone, lifecycle.Listed{PEM: pemOf(made.Version.DER, held.Version.DER)})
+		w.revoke(t, rows[0].Certificate, lifecycle.Revocation{Reason: leafward.Superseded})
+		w.revoke(t, rows[1].Certificate, lifecycle.Revocation{Reason: leafward.CertificateHold})
+		_, err := w.Release(w.ctx, rows[1].Certificate, lifecycle.Once{})
+		check(t, err)
+		w.stop()
+		events := w.forget(t, end, append(back(), lose...)...)
+		if done := w.recovered(t, events); done.Revocations != 3 || done.Serials != 2 { // a hold and its release among them
+			t.Errorf("it did again %+v", done)
+		}
+		if s := w.status(t, made.Version); s.Status != ocsp.Revoked || s.Reason != pki.Superseded {
+			t.Errorf("OCSP says %v %v of what was imported and revoked", s.Status, s.Reason)
+		}
+		if s := w.status(t, held.Version); s.Status != ocsp.Good {
+			t.Errorf("OCSP says %v of what was imported, held and released", s.Status)
+		}
+		w.forget(t, end, append(back(), lose...)...)
+		for _, e := range events { // an export that begins behind the import
+			if e.Action == leafward.CertificateRevoked {
+				w.recovered(t, []leafward.Event{e})
+			}
+		}
+		if s := w.status(t, made.Version); s.Status != ocsp.Revoked {
+			t.Errorf("OCSP says %v when the import is not told", s.Status)
+		}
+	})
+}

@@ -87,9 +87,15 @@ func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, er
 	}
 	c.Revoke(r.Reason, tx.Now)
 	tx.PutCertificate(&c)
-	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, leafward.Details{"reason": r.Reason, "versions": ids, "batch": r.batch})
-	_, err = revokeVersions(tx, &c, ids, r.Reason)
-	return "", err
+	all, err := revokeVersions(tx, &c, ids, r.Reason)
+	if err != nil {
+		return "", err
+	}
+	details := all.details(c.ID)
+	details["batch"] = r.batch
+	tx.Record(leafward.CertificateRevoked, c.ID, c.Team, details)
+	all.recordOthers(tx, c.ID)
+	return "", tx.Err()
 }
 
 // revoked tells whether the certificate is revoked already and the reason says nothing more: only a hold becomes something
@@ -150,59 +156,127 @@ func (s *Service) replace(tx *store.Tx, c *leafward.Certificate, ids []string, r
 
 // revokeNow revokes versions of a certificate that stays open, and records that when anything changed.
 func revokeNow(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) error {
-	changed, err := revokeVersions(tx, c, ids, reason)
-	if changed {
-		tx.RecordOn(leafward.CertificateRevoked, "certificate", c.ID, c.Team, leafward.Details{"reason": reason, "versions": ids, "closed": false})
+	all, err := revokeVersions(tx, c, ids, reason)
+	if err != nil {
+		return err
 	}
-	return err
+	if all.changed {
+		details := all.details(c.ID)
+		details["closed"] = false
+		tx.Record(leafward.CertificateRevoked, c.ID, c.Team, details)
+	}
+	all.recordOthers(tx, c.ID)
+	return tx.Err()
+}
+
+// struck is everything that one revocation revoked. Its events tell it so that a database which lost a version, or has others
+// of the same key, closes all of them again: by serial and by key, not only by what a row is called here.
+type struck struct {
+	reason   string
+	changed  bool
+	versions map[string][]leafward.Version // by certificate, each once
+	keys     []string                      // SPKI hashes of those that are compromised
+}
+
+func (s *struck) add(v *leafward.Version) {
+	if !slices.ContainsFunc(s.versions[v.Certificate], func(known leafward.Version) bool { return known.ID == v.ID }) {
+		s.versions[v.Certificate] = append(s.versions[v.Certificate], *v)
+	}
+}
+
+// details are what the event of one certificate tells.
+func (s *struck) details(certificate string) leafward.Details {
+	ids := []string{}
+	for _, v := range s.versions[certificate] {
+		ids = append(ids, v.ID)
+	}
+	d := leafward.Details{"versions": ids, "serials": serialsOf(s.versions[certificate])}
+	if s.reason != "" {
+		d["reason"] = s.reason
+	}
+	if len(s.keys) > 0 {
+		d["keys"] = s.keys
+	}
+	return d
+}
+
+// recordOthers records what was closed of other certificates, since it holds a key of this one.
+func (s *struck) recordOthers(tx *store.Tx, of string) {
+	for _, id := range slices.Sorted(maps.Keys(s.versions)) {
+		if id != of {
+			details := s.details(id)
+			details["closed"], details["key_of"] = false, of
+			tx.Record(leafward.CertificateRevoked, id, s.versions[id][0].Team, details)
+		}
+	}
+}
+
+// serialsOf are the serials of versions that our own authorities signed, by authority.
+func serialsOf(versions []leafward.Version) map[string]any {
+	all := map[string]any{}
+	for _, v := range versions {
+		if v.Authority != "" && !v.Foreign() {
+			some, _ := all[v.Authority].([]string)
+			all[v.Authority] = append(some, v.Serial)
+		}
+	}
+	return all
 }
 
 // revokeVersions revokes what was signed, and closes the keys when they are compromised: their every other version goes
-// too. A certificate that stays open is renewed at once when a version in use was revoked. It tells whether anything
-// changed.
-func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) (changed bool, err error) {
-	struck := map[string]bool{c.ID: true}
+// too. A certificate that stays open is renewed at once when a version in use was revoked.
+func revokeVersions(tx *store.Tx, c *leafward.Certificate, ids []string, reason string) (all struck, err error) {
+	all = struck{reason: reason, versions: map[string][]leafward.Version{c.ID: nil}}
 	for _, id := range ids {
 		v, err := tx.Version(id)
 		if err != nil {
-			return false, err
+			return all, err
 		}
 		done, err := revokeVersion(tx, &v, reason, tx.Now)
 		if err != nil {
-			return false, err
+			return all, err
 		}
-		changed = changed || done
+		all.changed = all.changed || done
+		all.add(&v)
 		if reason != leafward.KeyCompromise {
 			continue
 		}
-		if err := tx.CompromiseKey(v.Key); err != nil {
-			return false, err
-		}
-		same, err := tx.VersionsOfKey(v.Key)
-		if err != nil {
-			return false, err
-		}
-		for _, other := range same {
-			done, err := revokeVersion(tx, &other, reason, tx.Now)
-			if err != nil {
-				return false, err
-			}
-			if !done {
-				continue
-			}
-			changed = true
-			if !struck[other.Certificate] {
-				tx.RecordOn(leafward.CertificateRevoked, "certificate", other.Certificate, other.Team, leafward.Details{"reason": reason, "versions": []string{other.ID}, "closed": false, "key_of": c.ID})
-			}
-			struck[other.Certificate] = true
+		if err := all.compromise(tx, v.Key, tx.Now); err != nil {
+			return all, err
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(struck)) {
+	for _, id := range slices.Sorted(maps.Keys(all.versions)) {
 		if err := hasten(tx, id); err != nil {
-			return false, err
+			return all, err
 		}
 	}
-	return changed, tx.Err()
+	return all, tx.Err()
+}
+
+// compromise closes a key and what is open of it.
+func (s *struck) compromise(tx *store.Tx, key string, at time.Time) error {
+	spki, err := tx.CompromiseKey(key)
+	if err != nil {
+		return err
+	}
+	if spki != "" && !slices.Contains(s.keys, spki) {
+		s.keys = append(s.keys, spki)
+	}
+	same, err := tx.VersionsOfKey(key)
+	if err != nil {
+		return err
+	}
+	for _, other := range same {
+		done, err := revokeVersion(tx, &other, leafward.KeyCompromise, at)
+		if err != nil {
+			return err
+		}
+		if done {
+			s.changed = true
+			s.add(&other)
+		}
+	}
+	return nil
 }
 
 // hasten makes a certificate due when a newest version of its slots is revoked.
@@ -265,7 +339,7 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 		if err != nil {
 			return err
 		}
-		lifted := []string{}
+		lifted := struck{versions: map[string][]leafward.Version{}}
 		for _, v := range live {
 			if v.Reason != leafward.CertificateHold {
 				continue
@@ -273,10 +347,10 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 			if err := releaseVersion(tx, &v); err != nil {
 				return err
 			}
-			lifted = append(lifted, v.ID)
+			lifted.add(&v)
 		}
 		held := !c.RevokedAt.IsZero() && c.Reason == leafward.CertificateHold
-		if !held && len(lifted) == 0 {
+		if !held && len(lifted.versions) == 0 {
 			return leafward.Errorf(leafward.Conflict, "renew or make a new certificate", "the certificate %s is not on hold", c.Name)
 		}
 		policy, err := tx.RenewalPolicy(c.Policy)
@@ -287,7 +361,7 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 			c.Release(&policy)
 		}
 		tx.PutCertificate(&c)
-		tx.Record(leafward.CertificateReleased, c.ID, c.Team, leafward.Details{"versions": lifted})
+		tx.Record(leafward.CertificateReleased, c.ID, c.Team, lifted.details(c.ID))
 		once.end(tx, id)
 		return hasten(tx, id) // a version in use may be revoked for another reason
 	})

@@ -2,8 +2,6 @@ package store
 
 import (
 	"time"
-
-	"github.com/leafward/leafward"
 )
 
 // Idempotency remembers what a request made, by who sent it, to which operation, under which key.
@@ -41,15 +39,4 @@ func (tx *Tx) PutIdempotency(i Idempotency) {
 func (tx *Tx) ForgetIdempotency(before time.Time) (int, error) {
 	const some = "DELETE FROM idempotency WHERE (identity, operation, key) IN (SELECT identity, operation, key FROM idempotency WHERE created_at < $1 LIMIT 500)"
 	return int(tx.Exec(some, micros(before))), tx.err
-}
-
-// CompromiseKey closes a key for ever: no authority certifies it again.
-func (tx *Tx) CompromiseKey(id string) error {
-	k, found, err := selectOne(&tx.View, tableOf[leafward.Key]("key pair", "keys"), "WHERE id = $1", id)
-	if err != nil || !found || !k.CompromisedAt.IsZero() {
-		return err
-	}
-	k.CompromisedAt = tx.Now
-	put(tx, tableOf[leafward.Key]("key pair", "keys"), &k)
-	return tx.err
 }

@@ -17,3 +17,16 @@ func (tx *Tx) AddKeyPair(k *leafward.Key) { add(tx, keyPairs(), "kp", k) }
 
 // PutKeyPair writes a key pair that was read in this transaction.
 func (tx *Tx) PutKeyPair(k *leafward.Key) { put(tx, keyPairs(), k) }
+
+// CompromiseKey closes a key for ever, no authority certifies it again, and gives its SPKI hash; "" for one that is not here.
+func (tx *Tx) CompromiseKey(id string) (spki string, err error) {
+	k, found, err := selectOne(&tx.View, keyPairs(), "WHERE id = $1", id)
+	if err != nil || !found {
+		return "", err
+	}
+	if k.CompromisedAt.IsZero() {
+		k.CompromisedAt = tx.Now
+		put(tx, keyPairs(), &k)
+	}
+	return k.SPKI, tx.err
+}
