@@ -36,7 +36,7 @@ func measureRSA(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	digest := sha256.Sum256([]byte("what is signed"))
-	bare, err := repeat(runtime.NumCPU(), b.time, func(int) error {
+	bare, err := b.bare(runtime.NumCPU(), "RSA-4096", func(int) error {
 		_, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 		return err
 	})
@@ -66,7 +66,14 @@ func measureServerKeys(ctx context.Context, b *bench) ([]row, error) {
 	if err = errors.Join(err, s.stop()); err != nil {
 		return nil, err
 	}
-	r := l.row(fmt.Sprintf("key and certificate by the server, %d clients", b.clients), 0)
+	bare, err := b.bareIssue("keys and issuance", freshRequest)
+	if err != nil {
+		return nil, err
+	}
+	r := l.row(fmt.Sprintf("key and certificate by the server, %d clients", b.clients), bare)
 	r.goal, r.missed = "≥ 300/s", l.rate() < 300
 	return []row{r}, nil
 }
+
+// freshRequest is a CSR with a key of its own.
+func freshRequest(n int) (name string, csr []byte, err error) { return newRequests().make(n) }

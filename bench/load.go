@@ -20,28 +20,45 @@ type load struct {
 	clients int
 }
 
-// put loads a server for a while. Operation n is done once, by one of the clients; the first error ends the load.
+// put loads a server for a while, some times, and returns the load in the middle. Operation n is done once, by one of the
+// clients; the first error ends it.
 func (b *bench) put(ctx context.Context, s *server, what string, operation func(ctx context.Context, n int) error) (load, error) {
 	if b.profile == "" {
-		return put(ctx, s, b.clients, b.time, operation)
+		return b.repeated(ctx, s.cpu, what, operation)
 	}
 	var l load
 	var loading sync.WaitGroup
 	var err error
-	loading.Go(func() { l, err = put(ctx, s, b.clients, b.time, operation) })
-	wrong := s.profile(ctx, filepath.Join(b.profile, what+"-"+b.engine+".pprof"), b.time)
+	loading.Go(func() { l, err = b.repeated(ctx, s.cpu, what, operation) })
+	wrong := s.profile(ctx, filepath.Join(b.profile, what+"-"+b.engine+".pprof"), b.time*time.Duration(b.runs))
 	loading.Wait()
 	return l, errors.Join(err, wrong)
 }
 
-func put(ctx context.Context, s *server, clients int, most time.Duration, operation func(ctx context.Context, n int) error) (load, error) {
+func (b *bench) repeated(ctx context.Context, used func() time.Duration, what string, operation func(ctx context.Context, n int) error) (load, error) {
+	var all []load
+	done := 0
+	for run := range b.runs {
+		b.tell("%s, %d of %d", what, run+1, b.runs)
+		l, err := put(ctx, used, b.clients, b.time, func(ctx context.Context, n int) error { return operation(ctx, done+n) })
+		if err != nil {
+			return l, err
+		}
+		done += len(l.waits)
+		all = append(all, l)
+	}
+	return middle(all, load.rate), nil
+}
+
+// put loads something once; used tells what it has used of the processor.
+func put(ctx context.Context, used func() time.Duration, clients int, most time.Duration, operation func(ctx context.Context, n int) error) (load, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
 	var working sync.WaitGroup
 	var failed error
 	l := load{clients: clients}
-	next, begun, spent := 0, time.Now(), s.cpu()
+	next, begun, spent := 0, time.Now(), used()
 	take := func(last time.Duration, err error) (n int, more bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -51,7 +68,7 @@ func put(ctx context.Context, s *server, clients int, most time.Duration, operat
 		} else if last > 0 {
 			l.waits = append(l.waits, last)
 		}
-		if ctx.Err() != nil || time.Since(begun) >= most {
+		if ctx.Err() != nil || next > 0 && time.Since(begun) >= most {
 			return 0, false
 		}
 		next++
@@ -67,7 +84,7 @@ func put(ctx context.Context, s *server, clients int, most time.Duration, operat
 		})
 	}
 	working.Wait()
-	l.took, l.cpu = time.Since(begun), s.cpu()-spent
+	l.took, l.cpu = time.Since(begun), used()-spent
 	if failed == nil && len(l.waits) == 0 {
 		failed = errors.New("nothing was done")
 	}
@@ -90,6 +107,20 @@ func (l load) row(what string, bare float64) row {
 		r.bare, r.ratio = perSecond(bare), l.rate()/bare
 	}
 	return r
+}
+
+// bare does something without a server for a while, some times, and returns how often a second in the middle one.
+func (b *bench) bare(workers int, what string, operation func(n int) error) (rate float64, err error) {
+	var rates []float64
+	for run := range b.runs {
+		b.tell("the bare limit of %s, %d of %d", what, run+1, b.runs)
+		rate, err := repeat(workers, b.time, operation)
+		if err != nil {
+			return 0, err
+		}
+		rates = append(rates, rate)
+	}
+	return middle(rates, itself), nil
 }
 
 // repeat does something on every core for a while and returns how often a second.

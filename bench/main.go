@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,44 +20,58 @@ import (
 
 // measurement is one thing that is measured.
 type measurement struct {
-	name   string
-	engine bool // depends on the database
-	run    func(ctx context.Context, b *bench) ([]row, error)
+	name    string
+	engines []string // on which it is measured, one after the other
+	run     func(ctx context.Context, b *bench) ([]row, error)
 }
 
+const (
+	sqlite   = "sqlite"
+	postgres = "postgres"
+)
+
 func measurements() []measurement {
+	both, one := []string{sqlite, postgres}, []string{sqlite}
 	return []measurement{
-		{"start", true, measureStart},
-		{"issue", true, measureIssue},
-		{"rsa", false, measureRSA},
-		{"keys", true, measureServerKeys},
-		{"ocsp", false, measureOCSP},
-		{"many", true, measureMany},
-		{"import", true, measureImport},
+		{"start", both, measureStart},
+		{"issue", both, measureIssue},
+		{"rsa", one, measureRSA},
+		{"keys", both, measureServerKeys},
+		{"ocsp", one, measureOCSP},
+		{"many", both, measureMany},
+		{"import", both, measureImport},
 	}
 }
 
 // bench is what every measurement is given.
 type bench struct {
+	*progress
 	program      string        // path of bin/leafward
 	engine       string        // sqlite or postgres
 	cluster      string        // superuser's URL of PostgreSQL, "" without one
 	time         time.Duration // of each load
+	runs         int           // of each load
 	clients      int
 	certificates int    // that a full server holds
 	profile      string // directory for profiles, "" for none; wants a program with test hooks
 }
 
 func main() {
-	var b bench
+	if len(os.Args) == 2 && os.Args[1] == bareWord {
+		if err := serveBare(os.Stdin, os.Stdout); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	b := bench{progress: newProgress(os.Stderr)}
 	flag.StringVar(&b.program, "program", "bin/leafward", "the binary that is measured")
-	flag.DurationVar(&b.time, "time", 5*time.Second, "how long each load lasts")
+	flag.DurationVar(&b.time, "time", 2*time.Second, "how long each load lasts")
+	flag.IntVar(&b.runs, "runs", 3, "how often each load is put on; the one in the middle counts")
 	flag.IntVar(&b.clients, "clients", 16, "how many clients work at once")
 	flag.StringVar(&b.profile, "profile", "", "write a profile of each load into this directory; wants -program bin/leafward-testhooks")
 	flag.IntVar(&b.certificates, "certificates", 100_000, "how many certificates a full server holds")
-	only := flag.String("run", "", "measure only what matches this regular expression")
+	only := flag.String("run", "", "measure only what matches this regular expression, as issue/postgres")
 	flag.Parse()
-	b.cluster = os.Getenv("LEAFWARD_TEST_POSTGRES")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Stdout, b, *only); err != nil {
@@ -65,31 +80,47 @@ func main() {
 	}
 }
 
-// run measures one thing after the other and prints each as soon as it is known.
-func run(ctx context.Context, out io.Writer, b bench, only string) error {
+// run measures one thing after the other and prints each as soon as it is known. What cannot be measured keeps nothing else
+// from it.
+func run(ctx context.Context, out io.Writer, b bench, only string) (failed error) {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	if b.runs < 1 || b.clients < 1 || b.time <= 0 {
+		return errors.New("-runs, -clients and -time must be more than nothing")
+	}
+	if b.profile != "" {
+		if err := os.MkdirAll(b.profile, 0o755); err != nil {
+			return fmt.Errorf("-profile: %w", err)
+		}
+	}
+	var stop func() error
+	var disk string
+	if b.cluster, disk, stop, err = cluster(ctx, b.progress); err != nil {
 		return err
 	}
-	printHead(out)
+	defer func() { failed = errors.Join(failed, stop()) }()
+	t := table{out: out, progress: b.progress}
+	t.head(disk, b)
 	for _, m := range measurements() {
-		engines := []string{"sqlite"}
-		if m.engine && b.cluster != "" {
-			engines = append(engines, "postgres")
-		}
-		for _, engine := range engines {
-			if !wanted.MatchString(m.name + "/" + engine) {
+		for _, engine := range m.engines {
+			name := m.name + "/" + engine
+			if !wanted.MatchString(name) || engine == postgres && b.cluster == "" || ctx.Err() != nil {
 				continue
 			}
 			b.engine = engine
+			b.begin(name)
 			rows, err := m.run(ctx, &b)
-			if err != nil {
-				return fmt.Errorf("%s on %s: %w", m.name, engine, err)
-			}
 			for _, r := range rows {
-				r.print(out, engine)
+				t.print(r, engine)
+			}
+			if err != nil {
+				t.print(row{what: name, figure: "not measured to the end"}, engine)
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
 			}
 		}
 	}
-	return nil
+	t.foot()
+	return errors.Join(failed, ctx.Err())
 }

@@ -6,13 +6,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"sync/atomic"
-	"time"
 
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/pki"
@@ -22,7 +21,7 @@ import (
 const ocspMedia = "application/ocsp-request"
 
 // measureOCSP asks about one certificate: the same question, whose answer is kept, and one with a fresh nonce each time,
-// whose answer is signed. The limit is a bare server that sends the same bytes.
+// whose answer is signed. The limit is a bare server in a process of its own that sends the same bytes.
 func measureOCSP(ctx context.Context, b *bench) ([]row, error) {
 	s, err := b.serve(ctx)
 	if err != nil {
@@ -41,37 +40,89 @@ func (b *bench) ocsp(ctx context.Context, s *server) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := fromMany()
-	url := s.plain + "/.well-known/pki/ocsp/iss-local"
-	answer, err := fetch(ctx, client, http.MethodPost, url, ocspMedia, plain)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := b.put(ctx, s, "ocsp-kept", func(ctx context.Context, _ int) error {
-		_, err := fetch(ctx, client, http.MethodPost, url, ocspMedia, plain)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	bare, err := b.bareAnswers(ctx, s, client, answer, plain)
-	if err != nil {
-		return nil, err
-	}
-	signed, err := b.put(ctx, s, "ocsp-nonce", func(ctx context.Context, _ int) error {
-		nonce := make([]byte, 32)
-		_, _ = rand.Read(nonce) // it never fails
-		request, err := ocsp.EncodeRequest([]ocsp.CertID{id}, nonce)
+	url := s.plain + ocspPath
+	var rows []row
+	for _, k := range []asking{
+		{"by POST, kept answer", http.MethodPost, "", plain},
+		{"by GET, kept answer", http.MethodGet, "/" + neturl.QueryEscape(base64.StdEncoding.EncodeToString(plain)), nil},
+	} {
+		l, bare, err := b.asked(ctx, s, url, k)
 		if err != nil {
-			return err
+			return rows, err
 		}
-		_, err = fetch(ctx, client, http.MethodPost, url, ocspMedia, request)
+		r := l.row("OCSP "+k.what, bare.rate())
+		r.goal, r.missed = "≥ 0.7", r.ratio < 0.7
+		rows = append(rows, r)
+	}
+	client := fromMany()
+	signed, err := b.put(ctx, s, "ocsp-nonce", func(ctx context.Context, _ int) error {
+		_, err := askAfresh(ctx, client, url, id)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return rows, err
 	}
-	return []row{kept.row(fmt.Sprintf("OCSP by POST, kept answer, %d clients", b.clients), bare), signed.row("OCSP by POST, with a nonce", bare)}, nil
+	one, err := askAfresh(ctx, client, url, id)
+	if err != nil {
+		return rows, err
+	}
+	bare, err := b.bareOCSP(ctx, one, asking{"by POST, with a nonce", http.MethodPost, "", plain})
+	if err != nil {
+		return rows, err
+	}
+	return append(rows, signed.row("OCSP by POST, with a nonce", bare.rate())), nil
+}
+
+const ocspPath = "/.well-known/pki/ocsp/iss-local"
+
+// asking is one way to ask the same question again and again.
+type asking struct {
+	what, method, path string
+	body               []byte
+}
+
+// asked asks our server and then a bare one that sends the same answer.
+func (b *bench) asked(ctx context.Context, s *server, url string, k asking) (ours, bare load, err error) {
+	client := fromMany()
+	one, err := fetch(ctx, client, k.method, url+k.path, k.media(), k.body)
+	if err != nil {
+		return ours, bare, err
+	}
+	ours, err = b.put(ctx, s, "ocsp-"+k.method, func(ctx context.Context, _ int) error {
+		_, err := fetch(ctx, client, k.method, url+k.path, k.media(), k.body)
+		return err
+	})
+	if err != nil {
+		return ours, bare, err
+	}
+	bare, err = b.bareOCSP(ctx, one, k)
+	return ours, bare, err
+}
+
+func (b *bench) bareOCSP(ctx context.Context, one reply, k asking) (load, error) {
+	client := fromMany()
+	return b.bareLoad(ctx, one, "OCSP "+k.what, func(ctx context.Context, s *bareServer) error {
+		_, err := fetch(ctx, client, k.method, s.url+ocspPath+k.path, k.media(), k.body)
+		return err
+	})
+}
+
+func (k asking) media() string {
+	if k.method == http.MethodPost {
+		return ocspMedia
+	}
+	return ""
+}
+
+// askAfresh asks with a nonce that was never sent before, so that the answer is signed for it.
+func askAfresh(ctx context.Context, client *http.Client, url string, id ocsp.CertID) (reply, error) {
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce) // it never fails
+	request, err := ocsp.EncodeRequest([]ocsp.CertID{id}, nonce)
+	if err != nil {
+		return reply{}, err
+	}
+	return fetch(ctx, client, http.MethodPost, url, ocspMedia, request)
 }
 
 // fromMany is a client whose connections come from many addresses of this machine: each has its own limit.
@@ -100,43 +151,4 @@ func (s *server) subject(ctx context.Context, host string) (id ocsp.CertID, err 
 		return id, errors.Join(err, errors.New("the certificate comes without its issuer"))
 	}
 	return ocsp.NewCertID(crypto.SHA256, chain[1], chain[0].SerialNumber)
-}
-
-// fetchNew is fetch for what has a tag; nil when the client has it already.
-func fetchNew(client *http.Client, request *http.Request) (text []byte, tag string, err error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, "", err
-	}
-	defer response.Body.Close()
-	text, err = io.ReadAll(response.Body)
-	switch {
-	case err == nil && response.StatusCode == http.StatusNotModified:
-		return nil, "", nil
-	case err == nil && response.StatusCode != http.StatusOK:
-		err = fmt.Errorf("%s answers %s: %.200s", request.URL, response.Status, text)
-	}
-	return text, response.Header.Get("ETag"), err
-}
-
-// bareAnswers is how many answers a second a server sends that does nothing else.
-func (b *bench) bareAnswers(ctx context.Context, s *server, client *http.Client, answer, request []byte) (float64, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	bare := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/ocsp-response")
-		_, _ = w.Write(answer)
-	})}
-	go func() { _ = bare.Serve(l) }()
-	defer bare.Close()
-	got, err := put(ctx, s, b.clients, b.time, func(ctx context.Context, _ int) error {
-		_, err := fetch(ctx, client, http.MethodPost, "http://"+l.Addr().String(), ocspMedia, request)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return got.rate(), nil
 }

@@ -5,16 +5,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"github.com/leafward/leafward/api"
 )
 
@@ -63,7 +58,7 @@ func (b *bench) place(ctx context.Context, flags ...string) (*server, error) {
 		return nil, err
 	}
 	s := &server{home: home, drop: func() error { return nil }}
-	if b.engine == "postgres" {
+	if b.engine == postgres {
 		if s.dsn, s.drop, err = database(ctx, b.cluster); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(home))
 		}
@@ -128,9 +123,13 @@ func (s *server) connect(ctx context.Context) error {
 	}
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(root)
-	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 64}
-	s.Client = &api.Client{Base: s.base, Key: key.Secret, HTTP: &http.Client{Transport: over}}
+	s.Client = &api.Client{Base: s.base, Key: key.Secret, HTTP: clientThatTrusts(trusted)}
 	return nil
+}
+
+// clientThatTrusts keeps a connection for each of its users.
+func clientThatTrusts(trusted *x509.CertPool) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 64}}
 }
 
 // end lets the server end by itself; what it has stays.
@@ -163,11 +162,11 @@ func (s *server) cpu() time.Duration {
 
 // profile writes where the server's time goes meanwhile.
 func (s *server) profile(ctx context.Context, path string, d time.Duration) error {
-	text, err := fetch(ctx, s.local, http.MethodGet, fmt.Sprintf("http://local/testhooks/profile?seconds=%d", int(d/time.Second)), "", nil)
+	got, err := fetch(ctx, s.local, http.MethodGet, fmt.Sprintf("http://local/testhooks/profile?seconds=%d", int(d/time.Second)), "", nil)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, 0o600)
+	return os.WriteFile(path, got.Body, 0o600)
 }
 
 // memory is a figure of the server's memory, in bytes: VmRSS is what it holds now, VmHWM the most so far.
@@ -209,44 +208,14 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// database makes a database in the cluster and returns its URL and what drops it.
-func database(ctx context.Context, cluster string) (dsn string, drop func() error, err error) {
-	at, err := url.Parse(cluster)
-	if err != nil {
-		return "", nil, err
-	}
-	admin, err := sql.Open("pgx", cluster)
-	if err != nil {
-		return "", nil, err
-	}
-	name := "bench_" + strings.ToLower(rand.Text()[:12])
-	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-		return "", nil, errors.Join(err, admin.Close())
-	}
-	at.Path = "/" + name
-	return at.String(), func() error {
-		_, err := admin.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		return errors.Join(err, admin.Close())
-	}, nil
-}
-
 // fetch reads what is there for everybody.
-func fetch(ctx context.Context, client *http.Client, method, url, media string, body []byte) ([]byte, error) {
+func fetch(ctx context.Context, client *http.Client, method, url, media string, body []byte) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	if media != "" {
 		request.Header.Set("Content-Type", media)
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s: %.200s", url, response.Status, text)
-	}
-	return text, err
+	return exchange(client, request)
 }

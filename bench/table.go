@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,12 +24,42 @@ type row struct {
 	missed bool          // the goal
 }
 
-const layout = "%-46s %-9s %-34s %-9s %-11s %-6s %s\n"
+// table is what is printed, line by line.
+type table struct {
+	out      io.Writer
+	progress *progress
+	goals    int
+	missed   []string
+}
 
-func printHead(out io.Writer) {
-	fmt.Fprintln(out, machine())
-	fmt.Fprintf(out, layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio", "goal")
-	fmt.Fprintln(out, strings.Repeat("─", 150))
+const layout = "%-46s %-9s %-38s %-9s %-11s %-6s %s\n"
+
+// head says where and how the figures come about.
+func (t *table) head(disk string, b bench) {
+	fmt.Fprintln(t.out, machine())
+	fmt.Fprintf(t.out, "%s; loads of %s, the middle one of %d; the machine's load before: %s\n", disk, b.time, b.runs, busy())
+	fmt.Fprintf(t.out, layout, "what", "engine", "figure", "CPU/op", "bare limit", "ratio", "goal")
+	fmt.Fprintln(t.out, strings.Repeat("─", 150))
+}
+
+func (t *table) print(r row, engine string) {
+	t.progress.clear()
+	r.print(t.out, engine)
+	if r.goal != "" {
+		t.goals++
+	}
+	if r.missed {
+		t.missed = append(t.missed, r.what+" on "+engine)
+	}
+}
+
+// foot says how the lines stand to their goals.
+func (t *table) foot() {
+	t.progress.clear()
+	fmt.Fprintf(t.out, "%d of %d lines with a goal reach it.\n", t.goals-len(t.missed), t.goals)
+	for _, what := range t.missed {
+		fmt.Fprintf(t.out, "short of its goal: %s\n", what)
+	}
 }
 
 func (r row) print(out io.Writer, engine string) {
@@ -40,9 +72,10 @@ func (r row) print(out io.Writer, engine string) {
 	}
 	goal := r.goal
 	if r.missed {
-		goal += ": missed"
+		goal = "SHORT OF " + goal
 	}
-	fmt.Fprintf(out, layout, r.what, engine, r.figure, cpu, r.bare, ratio, goal)
+	line := fmt.Sprintf(layout, r.what, engine, r.figure, cpu, r.bare, ratio, goal)
+	fmt.Fprintln(out, strings.TrimRight(line, " \n"))
 }
 
 // machine says where the figures are from.
@@ -58,6 +91,13 @@ func machine() string {
 	return fmt.Sprintf("%d × %s, %s; the clients run on the same cores", runtime.NumCPU(), model, runtime.Version())
 }
 
+// busy is how many programs wanted a core in the last minute, so that a reader sees whether the machine was quiet.
+func busy() string {
+	text, _ := os.ReadFile("/proc/loadavg") // it is only words
+	load, _, _ := strings.Cut(string(text), " ")
+	return load
+}
+
 // perSecond is a rate as it is read.
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 
@@ -65,3 +105,12 @@ func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
+
+// middle is the one in the middle by its size, of an even number the lower. There is at least one.
+func middle[T any, K cmp.Ordered](all []T, size func(T) K) T {
+	sorted := slices.SortedFunc(slices.Values(all), func(a, b T) int { return cmp.Compare(size(a), size(b)) })
+	return sorted[(len(sorted)-1)/2]
+}
+
+// itself is the size of what has an order of its own.
+func itself[K cmp.Ordered](k K) K { return k }

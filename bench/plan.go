@@ -1,0 +1,50 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// planMany makes a tenth of the certificates due while the server is away, and waits until it has begun to renew them all.
+func (b *bench) planMany(ctx context.Context, s *server) ([]row, error) {
+	due := b.certificates / 10
+	s.end()
+	const late = "UPDATE certificates SET renew_at = created_at + 1, window_at = created_at + 2 WHERE number > 20 AND number <= %d AND renew_at > 0"
+	if err := s.exec(ctx, fmt.Sprintf(late, 20+due)); err != nil {
+		return nil, err
+	}
+	want, err := s.number(ctx, "SELECT count(*) FROM certificates WHERE renew_at = created_at + 1")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx, b.program); err != nil {
+		return nil, err
+	}
+	begun, spent := time.Now(), s.cpu()
+	for open := int64(0); open < want; {
+		if open, err = s.number(ctx, "SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal'"); err != nil {
+			return nil, err
+		}
+		switch {
+		case time.Since(begun) > 2*time.Minute:
+			return nil, fmt.Errorf("of %d renewals that are due %d are planned after two minutes", want, open)
+		case open == 0: // it looks every ten seconds
+			begun = time.Now()
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	took := time.Since(begun)
+	const most = 5 * time.Second
+	r := row{
+		what: fmt.Sprintf("planning %d renewals of %d", want, b.certificates), figure: short(took),
+		cpu: (s.cpu() - spent) / time.Duration(max(want, 1)), goal: "≤ 5 s", missed: took > most,
+	}
+	return []row{r}, s.caughtUp(ctx)
+}
