@@ -11,6 +11,7 @@ import (
 const (
 	clockLook    = time.Second      // how often this machine's clock is looked at
 	databaseLook = 10 * time.Second // how often the database's is, where it is another
+	leastGap     = 5 * time.Minute  // by how much the last event must lie in the future for a clock to have jumped while no server ran
 	leastJump    = 5 * time.Second  // what counts as a jump; clocks that are set right little by little move less
 )
 
@@ -43,6 +44,7 @@ func (h *hand) moved(shows, before, after time.Time) time.Duration {
 // watchClock tells of clocks that jump, until the context ends: this machine's, and the database's where that is another.
 func (a *App) watchClock(ctx context.Context) error {
 	ctx = leafward.WithActor(ctx, leafward.System("clock"))
+	a.compareRecord(ctx)
 	tick := time.NewTicker(clockLook)
 	defer tick.Stop()
 	var machine, database hand
@@ -66,6 +68,19 @@ func (a *App) watchClock(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// compareRecord tells when the clock shows less than the last event on record: it was ahead then, or is set back now.
+func (a *App) compareRecord(ctx context.Context) {
+	var last, now time.Time
+	err := a.db.View(ctx, func(v *store.View) (err error) {
+		now = v.Now
+		last, err = v.LastRecorded()
+		return err
+	})
+	if err == nil && last.After(now.Add(leastGap)) {
+		a.jumped(ctx, "record", now.Sub(last))
 	}
 }
 

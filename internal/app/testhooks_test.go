@@ -163,3 +163,21 @@ func TestHooksAreOnTheLocalSocketOnly(t *testing.T) {
 		t.Errorf("the hooks are open to the world: %+v", got)
 	}
 }
+
+func TestAServerThatStartsBeforeItsOwnRecordTellsSo(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		settings.Clock = time.Now().Add(3 * time.Hour)
+		s := start(t, settings)
+		until(t, "an event has its number", func() bool {
+			return strings.Contains(get(t, s.owner(t), "http://local/api/v1/audit/export").body, "certificate.issued")
+		})
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		settings.Clock = time.Time{}
+		s = start(t, settings)
+		until(t, "the jump is on record", func() bool {
+			return strings.Contains(get(t, s.owner(t), "http://local/api/v1/audit/export").body, `"clock":"record"`)
+		})
+	})
+}

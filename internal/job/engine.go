@@ -65,6 +65,7 @@ type Config struct {
 	Workers   int                   // how many jobs run at once in this process
 	LaneLimit func(lane string) int // how many jobs of a lane run at once in all processes; nil or 0: any number
 	Grace     time.Duration         // how long running work may go on when the engine stops; 0: DefaultGrace
+	Settle    time.Duration         // how long a clock must have gone on evenly before anything is set back by it; 0: DefaultSettle
 }
 
 // Engine works jobs. Its methods are safe for concurrent use.
@@ -86,6 +87,7 @@ type Engine struct {
 	taken   int             // places for jobs that are about to be enqueued
 	running map[string]*Run
 	skew    time.Duration
+	even    evenness
 	trouble error // why the last look at the queue failed
 }
 
@@ -93,6 +95,9 @@ type Engine struct {
 func New(c Config) (*Engine, error) {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.Settle == 0 {
+		c.Settle = DefaultSettle
 	}
 	if c.LaneLimit == nil {
 		c.LaneLimit = func(string) int { return 0 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/store"
@@ -47,10 +48,20 @@ func (e *Engine) mend(ctx context.Context) {
 	}
 }
 
-// setBack takes jobs that were planned by a clock that was ahead back to the present, so that none waits for the years between.
+// setBack takes jobs that were planned by a clock that was ahead back to the present, so that none waits for the years between:
+// once it is believed that it was that clock which was wrong.
 func (e *Engine) setBack(ctx context.Context) {
 	ahead := false
-	err := e.db.View(ctx, func(v *store.View) (err error) { ahead, err = v.Ahead(); return err })
+	var wait time.Duration
+	err := e.db.View(ctx, func(v *store.View) (err error) {
+		wait = e.unsettled(v.Now)
+		ahead, err = v.Ahead()
+		return err
+	})
+	if err == nil && ahead && wait > 0 {
+		e.log.DebugContext(ctx, "jobs are dated later than the clock shows: they are taken back when it goes on like this", "in", wait)
+		return
+	}
 	for err == nil && ahead {
 		var n int64
 		err = e.db.Write(ctx, func(tx *store.Tx) error { n = tx.SetBack(maxMend); return tx.Err() })

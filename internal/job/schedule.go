@@ -22,6 +22,9 @@ type Schedule struct {
 	Name  string
 	Every time.Duration // from the start of one run that went well to the next
 
+	// Settled has it wait until the clock has gone on evenly for a while: what it does would be wrong by a clock that is.
+	Settled bool
+
 	// Run does the work. Its context ends when the process stops or no longer leads. It must bear being run again from
 	// the beginning, since a run that is cut short is.
 	Run func(ctx context.Context) error
@@ -168,6 +171,9 @@ func (e *Engine) untilDue(ctx context.Context, s *schedule) (wait time.Duration,
 	err = e.db.View(ctx, func(v *store.View) error {
 		due, err := s.due(v)
 		wait = max(due.Sub(v.Now), 0)
+		if s.Settled {
+			wait = max(wait, e.unsettled(v.Now))
+		}
 		return err
 	})
 	return wait, err

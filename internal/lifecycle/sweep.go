@@ -29,7 +29,7 @@ const (
 func (o *Orders) Schedules() []job.Schedule {
 	return []job.Schedule{
 		{Name: "renewals", Every: sweepEvery, Run: o.Sweep},
-		{Name: "clock", Every: time.Hour, Run: o.setBack},
+		{Name: "clock", Every: time.Hour, Settled: true, Run: o.setBack},
 		{Name: "expiry", Every: noteEvery, Run: o.Note},
 		{Name: "counts", Every: foldEvery, Run: o.fold},
 		{Name: "idempotency", Every: time.Hour, Run: o.forget},
@@ -166,7 +166,7 @@ func (o *Orders) Note(ctx context.Context) error {
 	})
 }
 
-// setBack plans what a clock planned that was ahead. It is due at once after a clock was set back.
+// setBack plans what a clock planned that was ahead. It is due after a clock was set back, once that has gone on for a while.
 func (o *Orders) setBack(ctx context.Context) error {
 	return o.repeat(ctx, func(tx *store.Tx) (int, error) {
 		ahead, err := tx.CertificatesAhead(sweepBatch)

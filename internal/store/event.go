@@ -146,6 +146,13 @@ func (v *View) LastSequence() (int64, error) {
 	return end.seq, err
 }
 
+// LastRecorded is the moment of the last numbered event; zero before the first.
+func (v *View) LastRecorded() (time.Time, error) {
+	var at int64
+	_, err := v.one("SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1", nil, &at)
+	return instant(at), err
+}
+
 // AuditLag tells how many events wait for their number and since when the oldest does.
 func (v *View) AuditLag() (n int64, oldest time.Time, err error) {
 	var at int64
