@@ -159,7 +159,7 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 
 # The drills and the tests that are their short forms; `make drill-crash` and its like run the long ones. They stand in e2e
 # where nothing else is said. Each renews its lines on the board as it begins and ends.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model swap load
+DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model swap load upgrade
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad
@@ -185,6 +185,7 @@ drill_crl        := TestAVeryLongCRLIsPublishedBesideIssuance
 drill_fresh      := TestARevocationIsSeenOnEveryServer
 drill_model      := TestWhatHappensIsWhatTheModelSays
 drill_swap       := TestAnAgentIsKilledWhileNginxIsLookedAtAndReloaded
+drill_upgrade    := TestDatabasesOfThePastAreTakenOver
 drill_load       := TestUnderLoadNothingFailsAndEverythingIsOnRecord
 model_in         := -tags testhooks ./internal/lifecycle
 BOARD := $(CURDIR)/$(CACHE)/drills
@@ -204,6 +205,11 @@ drills: build build-testhooks $(TOOLS)/cluster ## Run every drill in its long fo
 .PHONY: board
 board: ## Print what the last run of each drill said, as docs/reliability.md has it
 	@$(board)
+
+.PHONY: upgrade-fixture
+upgrade-fixture: build-testhooks $(TOOLS)/cluster ## At a release: keep a database of this program, which later ones are to take over
+	@$(CLUSTER) $(GO) test -count=1 ./e2e -run '^TestADatabaseOfThisProgramIsRecorded$$' -v \
+		-upgrade.record $(CURDIR)/bin/leafward-testhooks -upgrade.commit $$(git rev-parse --short HEAD)
 
 # The score-cards, by the tests that print them.
 CARDS := TestCertificatesKeepTheirScoreCard TestCRLsKeepTheirScoreCard TestOCSPKeepsItsScoreCard TestTheAPIKeepsItsScoreCard

@@ -116,13 +116,13 @@ func (c *runCommand) Run(ctx context.Context) error {
 	if c.JSON {
 		handler = slog.NewJSONHandler(os.Stderr, nil)
 	}
-	at, err := c.at()
+	points, err := c.points()
 	if err != nil {
 		return err
 	}
 	a, err := agent.Open(agent.Config{
 		Dir: c.dir(), AllowPaths: c.AllowPath, AllowCommands: c.AllowCommand, Version: version, Pace: agent.DefaultPace(),
-		Plugins: agent.Plugins(), Log: slog.New(handler), At: at,
+		Plugins: agent.Plugins(), Log: slog.New(handler), At: points.Hit,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@
 
 package main
 
+import "github.com/leafward/leafward/internal/hook"
+
 // clockFlag is empty: a release has the system's clock.
 type clockFlag struct{}
 
@@ -10,7 +12,7 @@ func (clockFlag) start() string { return "" }
 // pointFlag is empty: a release has no failpoints.
 type pointFlag struct{}
 
-func (pointFlag) at() (func(step string) error, error) { return nil, nil }
+func (pointFlag) points() (*hook.Points, error) { return hook.NewPoints(), nil }
 
 // hookCommands are for test builds.
 type hookCommands struct{}

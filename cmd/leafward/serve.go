@@ -18,6 +18,7 @@ import (
 type serveCommand struct {
 	config.Flags
 	clockFlag
+	pointFlag
 
 	wrong []leafward.Field `kong:"-"` // with the command line
 }
@@ -41,6 +42,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err := app.RunsOn(runtime.GOOS); err != nil {
 		return err
 	}
+	points, err := c.points()
+	if err != nil {
+		return err
+	}
 	c.Clock = c.start()
 	settings, err := config.Load(c.Flags, os.Environ())
 	mistakes, _ := config.AsMistakes(err)
@@ -52,7 +57,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		debug.SetGCPercent(200)
 	}
 	server, err := app.New(ctx, app.Config{
-		Serve: settings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr,
+		Serve: settings, Version: version, Program: os.Args[0], Out: os.Stdout, Log: os.Stderr, Points: points,
 	})
 	if err != nil {
 		return ended(err)

@@ -25,13 +25,13 @@ type clockFlag struct {
 
 func (c clockFlag) start() string { return c.StartAt }
 
-// pointFlag breaks an agent, which has no socket to ask.
+// pointFlag breaks what has no socket to ask: an agent, and a server that starts.
 type pointFlag struct {
-	Failpoint []string `name:"failpoint" sep:"none" placeholder:"NAME=ACTION" help:"Set an action on a failpoint of the agent: a step of a swap, such as rename=after:1,kill. Can be repeated."`
+	Failpoint []string `name:"failpoint" sep:"none" placeholder:"NAME=ACTION" help:"Set an action on a failpoint from the start on: of an agent a step of a swap, such as rename=after:1,kill, of a server one such as store.migrated-15=kill. Can be repeated."`
 }
 
-// at is what the agent calls before each step.
-func (p pointFlag) at() (func(step string) error, error) {
+// points are the failpoints with these actions.
+func (p pointFlag) points() (*hook.Points, error) {
 	points := hook.NewPoints()
 	for _, text := range p.Failpoint {
 		name, action, _ := strings.Cut(text, "=")
@@ -39,7 +39,7 @@ func (p pointFlag) at() (func(step string) error, error) {
 			return nil, err
 		}
 	}
-	return points.Hit, nil
+	return points, nil
 }
 
 // hookCommands move the time of a running server and break it.

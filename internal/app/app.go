@@ -28,10 +28,11 @@ import (
 // Config is the server's settings and what it speaks to.
 type Config struct {
 	config.Serve
-	Version string    // of this build
-	Program string    // how the command was called, for hints
-	Out     io.Writer // words for a person
-	Log     io.Writer // the log
+	Version string       // of this build
+	Program string       // how the command was called, for hints
+	Out     io.Writer    // words for a person
+	Log     io.Writer    // the log
+	Points  *hook.Points // nil: none is set
 }
 
 // App is a server. It is made by New, served by Run and released by Close.
@@ -72,7 +73,10 @@ func New(ctx context.Context, c Config) (*App, error) {
 	if err := RunsOn(runtime.GOOS); err != nil {
 		return nil, err
 	}
-	a := &App{config: c, clock: hook.NewClock(c.Clock), points: hook.NewPoints(), name: processName(c)}
+	a := &App{config: c, clock: hook.NewClock(c.Clock), points: c.Points, name: processName(c)}
+	if a.points == nil {
+		a.points = hook.NewPoints()
+	}
 	a.log, a.started = newLog(c), a.clock.Now().UTC()
 	if err := a.open(leafward.WithActor(ctx, leafward.System("start"))); err != nil {
 		return nil, errors.Join(err, a.Close())

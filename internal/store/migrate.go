@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/pressly/goose/v3"
@@ -63,10 +65,45 @@ func (db *DB) migrate(ctx context.Context) error {
 		return leafward.Errorf(leafward.Conflict, "run the newer leafward that made it, or restore a backup of before",
 			"the schema has version %d and this leafward knows %d only", have, newest)
 	}
+	return db.up(ctx, provider, have)
+}
+
+// up takes the steps that are missing. Whoever starts a server sees that it takes them, and from where: the way back is a
+// backup of before.
+func (db *DB) up(ctx context.Context, provider *goose.Provider, have int64) error {
+	newest := Newest()
+	if have == newest {
+		return nil
+	}
+	if have > 0 {
+		if err := db.released(ctx); err != nil {
+			return err
+		}
+		db.config.Log.Info("migrating the schema; do not end the server, and keep the backup of before until all is well", "from", have, "to", newest)
+	}
+	begun := time.Now()
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrating the schema: %w", translate(err))
 	}
-	return nil
+	if have > 0 {
+		db.config.Log.Info("the schema is migrated", "from", have, "to", newest, "took", time.Since(begun).Round(time.Millisecond).String())
+	}
+	return db.config.Points.Hit("store.migrated")
+}
+
+// released refuses a schema of a time when batches had another form under the same number.
+func (db *DB) released(ctx context.Context) error {
+	rows, err := db.pool.QueryContext(ctx, "SELECT * FROM batches WHERE 1 = 0")
+	if err != nil {
+		return translate(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err == nil && !slices.Contains(columns, "change") {
+		return leafward.Errorf(leafward.Conflict, "start with an empty data directory or database; nothing was changed here",
+			"the schema is that of a development version which no later one can take over")
+	}
+	return errors.Join(err, rows.Err())
 }
 
 // Newest is the version of the schema that this leafward knows.
@@ -108,12 +145,29 @@ func (db *DB) steps() ([]*goose.Migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		text := db.tokens.Replace(string(raw))
-		up := &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, text)
-			return err
-		}}
+		up := db.step(version, db.tokens.Replace(string(raw)))
+		if version == uuidsVersion && db.writer != nil {
+			up = db.rebuild(version)
+		}
 		steps = append(steps, goose.NewGoMigration(version, up, nil))
 	}
 	return steps, nil
+}
+
+// step runs a text in one transaction with the record of its version.
+func (db *DB) step(version int64, text string) *goose.GoFunc {
+	return &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+		if err := db.hit("migrating", version); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, text); err != nil {
+			return err
+		}
+		return db.hit("before-migrated", version)
+	}}
+}
+
+// hit is the failpoint of a step: store.migrating-N before its first statement, store.before-migrated-N after its last.
+func (db *DB) hit(moment string, version int64) error {
+	return db.config.Points.Hit(fmt.Sprintf("store.%s-%d", moment, version))
 }
