@@ -38,6 +38,7 @@ func measurements() []measurement {
 		{"rsa", one, measureRSA},
 		{"keys", both, measureServerKeys},
 		{"ocsp", one, measureOCSP},
+		{"renew", both, measureRenew},
 		{"many", both, measureMany},
 		{"import", both, measureImport},
 	}

@@ -12,11 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/leafward/leafward/api"
@@ -27,13 +23,12 @@ type server struct {
 	home  string // removed at the end
 	plain string // http://host:port
 	*api.Client
+	program
 	local *http.Client // over the local socket
 	base  string       // https://host:port
 	args  []string
-	dsn   string // of its PostgreSQL database, "" on SQLite
-	cmd   *exec.Cmd
-	ready time.Duration // from the start to the word that it is ready
-	drop  func() error  // of its database
+	dsn   string       // of its PostgreSQL database, "" on SQLite
+	drop  func() error // of its database
 }
 
 // serve starts a server on an empty directory and waits until it is ready.
@@ -78,24 +73,8 @@ func (b *bench) place(ctx context.Context, flags ...string) (*server, error) {
 }
 
 // start runs the server where it was placed, again after it ended.
-func (s *server) start(ctx context.Context, program string) error {
-	heard := &listener{words: []byte(`"msg":"ready"`), heard: make(chan struct{})}
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = heard, heard
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	begun := time.Now()
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	select {
-	case <-heard.heard:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Minute):
-		return fmt.Errorf("the server is not ready: %s", heard.said)
-	}
-	s.ready = time.Since(begun)
-	return nil
+func (s *server) start(ctx context.Context, path string) error {
+	return s.run(ctx, path, `"msg":"ready"`, s.args...)
 }
 
 func (s *server) data() string { return filepath.Join(s.home, "data") }
@@ -132,32 +111,10 @@ func clientThatTrusts(trusted *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 64}}
 }
 
-// end lets the server end by itself; what it has stays.
-func (s *server) end() {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait() // it is measured, not judged
-		s.cmd = nil
-	}
-}
-
 // stop ends the server and removes what it had.
 func (s *server) stop() error {
 	s.end()
 	return errors.Join(s.drop(), os.RemoveAll(s.home))
-}
-
-// cpu is what the server has used of the processor since it began.
-func (s *server) cpu() time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	_, after, _ := strings.Cut(string(stat), ") ") // the name before it may hold spaces
-	fields := strings.Fields(after)
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / 100 // USER_HZ
 }
 
 // profile writes where the server's time goes meanwhile.
@@ -167,37 +124,6 @@ func (s *server) profile(ctx context.Context, path string, d time.Duration) erro
 		return err
 	}
 	return os.WriteFile(path, got.Body, 0o600)
-}
-
-// memory is a figure of the server's memory, in bytes: VmRSS is what it holds now, VmHWM the most so far.
-func (s *server) memory(figure string) int64 {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid)) // 0 when it is gone
-	for line := range strings.Lines(string(status)) {
-		if value, found := strings.CutPrefix(line, figure+":"); found {
-			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			return kib << 10
-		}
-	}
-	return 0
-}
-
-// listener waits for words in a program's output.
-type listener struct {
-	words, said []byte
-	heard       chan struct{}
-	done        bool
-}
-
-func (l *listener) Write(text []byte) (int, error) {
-	if l.done {
-		return len(text), nil
-	}
-	l.said = append(l.said, text...)
-	if bytes.Contains(l.said, l.words) {
-		l.done = true
-		close(l.heard)
-	}
-	return len(text), nil
 }
 
 func freeAddress(ctx context.Context) (string, error) {
