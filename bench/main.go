@@ -39,6 +39,8 @@ func measurements() []measurement {
 		{"keys", both, measureServerKeys},
 		{"ocsp", one, measureOCSP},
 		{"renew", both, measureRenew},
+		{"fleet", both, measureFleet},
+		{"replicas", []string{postgres}, measureReplicas},
 		{"many", both, measureMany},
 		{"import", both, measureImport},
 	}
@@ -54,6 +56,7 @@ type bench struct {
 	runs         int           // of each load
 	clients      int
 	certificates int    // that a full server holds
+	agents       int    // of a fleet
 	profile      string // directory for profiles, "" for none; wants a program with test hooks
 }
 
@@ -71,6 +74,7 @@ func main() {
 	flag.IntVar(&b.clients, "clients", 16, "how many clients work at once")
 	flag.StringVar(&b.profile, "profile", "", "write a profile of each load into this directory; wants -program bin/leafward-testhooks")
 	flag.IntVar(&b.certificates, "certificates", 100_000, "how many certificates a full server holds")
+	flag.IntVar(&b.agents, "agents", 2000, "how many agents poll")
 	only := flag.String("run", "", "measure only what matches this regular expression, as issue/postgres")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -24,11 +24,12 @@ type server struct {
 	plain string // http://host:port
 	*api.Client
 	program
-	local *http.Client // over the local socket
-	base  string       // https://host:port
-	args  []string
-	dsn   string       // of its PostgreSQL database, "" on SQLite
-	drop  func() error // of its database
+	local   *http.Client   // over the local socket
+	trusted *x509.CertPool // the server's root
+	base    string         // https://host:port
+	args    []string
+	dsn     string       // of its PostgreSQL database, "" on SQLite
+	drop    func() error // of its database
 }
 
 // serve starts a server on an empty directory and waits until it is ready.
@@ -48,16 +49,25 @@ func (b *bench) serve(ctx context.Context, flags ...string) (*server, error) {
 
 // place makes the directory and the database of a server that does not run yet.
 func (b *bench) place(ctx context.Context, flags ...string) (*server, error) {
-	home, err := os.MkdirTemp("", "bench-")
+	if b.engine != postgres {
+		return b.placeOn(ctx, "", func() error { return nil }, flags...)
+	}
+	dsn, drop, err := database(ctx, b.cluster)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{home: home, drop: func() error { return nil }}
-	if b.engine == postgres {
-		if s.dsn, s.drop, err = database(ctx, b.cluster); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(home))
-		}
-		flags = append(flags, "--database", s.dsn)
+	return b.placeOn(ctx, dsn, drop, flags...)
+}
+
+// placeOn is place on a PostgreSQL database that is there, or on SQLite where it is "".
+func (b *bench) placeOn(ctx context.Context, dsn string, drop func() error, flags ...string) (*server, error) {
+	home, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	s := &server{home: home, dsn: dsn, drop: drop}
+	if dsn != "" {
+		flags = append(flags, "--database", dsn)
 	}
 	listen, err := freeAddress(ctx)
 	if err != nil {
@@ -87,7 +97,7 @@ func (s *server) database() string {
 	return filepath.Join(s.data(), "leafward.db")
 }
 
-// connect makes an administrator's client: TLS 1.3, kept alive, one connection for each of its users.
+// connect makes an administrator's client with a new key of the API.
 func (s *server) connect(ctx context.Context) error {
 	s.local = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.data(), "leafward.sock"))
@@ -96,13 +106,18 @@ func (s *server) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.connectWith(key.Secret)
+}
+
+// connectWith makes a client: TLS 1.3, kept alive, one connection for each of its users.
+func (s *server) connectWith(key string) error {
 	root, err := os.ReadFile(filepath.Join(s.data(), "root.pem"))
 	if err != nil {
 		return err
 	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(root)
-	s.Client = &api.Client{Base: s.base, Key: key.Secret, HTTP: clientThatTrusts(trusted)}
+	s.trusted = x509.NewCertPool()
+	s.trusted.AppendCertsFromPEM(root)
+	s.Client = &api.Client{Base: s.base, Key: key, HTTP: clientThatTrusts(s.trusted)}
 	return nil
 }
 
