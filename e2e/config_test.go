@@ -44,8 +44,9 @@ func proofs() map[string]proof {
 // Every setting that is accepted does what it is called, given by flag, variable or file; every one that is not is refused by
 // name. The settings are those that the program itself lists.
 func TestEverySettingDoesWhatItIsCalled(t *testing.T) {
-	eachAlone(t, func(t *testing.T, dsn string) {
-		d := newDrill(t, "R35", engineOf(dsn))
+	eachEngine(t, func(t *testing.T, database func(testing.TB) string) {
+		onSQLite := database(t) == ""
+		d := newDrill(t, "R35", engineOf(database(t)))
 		known := proofs()
 		var listed []string
 		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(tool(t, nil, program(t, "leafward"), "serve", "--help"), -1) {
@@ -67,8 +68,8 @@ func TestEverySettingDoesWhatItIsCalled(t *testing.T) {
 				t.Errorf("--%s is a setting without a proof: say in this table how it shows", name)
 				continue
 			}
-			if name == "database" && dsn == "" || dsn != "" && !*long && name != "database" && !strings.HasPrefix(name, "max-") {
-				continue
+			if stored := name == "database" || strings.HasPrefix(name, "max-"); onSQLite && name == "database" || !onSQLite && !stored {
+				continue // the others have nothing to do with the engine
 			}
 			ways := []string{"flag", "variable", "file"}
 			if name == "config" {
@@ -78,18 +79,18 @@ func TestEverySettingDoesWhatItIsCalled(t *testing.T) {
 				ways = []string{ways[random.IntN(len(ways))]}
 			}
 			for _, way := range ways {
-				x := &honest{T: t, dsn: dsn, name: name, way: way}
+				x := &honest{T: t, dsn: database(t), name: name, way: way}
 				x.start(p)
 				accepted++
 			}
-			if dsn == "" {
+			if onSQLite {
 				refused += refuses(t, name, p.bad)
 			}
 		}
-		if dsn == "" {
+		if onSQLite {
 			refused += unknown(t) + masters(t)
 		}
-		d.measured("%d settings, %d values accepted and seen to hold, %d refused by name", len(listed), accepted, refused)
+		d.measured("%d settings known, %d values accepted and seen to hold, %d refused by name", len(listed), accepted, refused)
 	})
 }
 
@@ -97,7 +98,7 @@ func TestEverySettingDoesWhatItIsCalled(t *testing.T) {
 type honest struct {
 	*testing.T
 	*server
-	dsn       string
+	dsn       string // a database of its own; "": SQLite
 	name, way string
 	value     string
 	env       []string
@@ -112,6 +113,9 @@ func (x *honest) start(p proof) {
 	x.server.url, x.server.plain = "https://"+x.server.listen, "http://"+public
 	x.value = p.good(x)
 	given := map[string]string{"data-dir": x.dir, "listen": x.server.listen, "public-listen": public, "json": "true"}
+	if x.dsn != "" {
+		given["database"] = x.dsn
+	}
 	delete(given, x.name)
 	if x.name == "config" {
 		delete(given, "listen")
@@ -120,7 +124,7 @@ func (x *honest) start(p proof) {
 	for name, value := range given {
 		args = append(args, "--"+name+"="+value)
 	}
-	if x.dsn != "" && x.name == "database" {
+	if x.dsn != "" {
 		x.env = append(x.env, "LEAFWARD_MASTER_KEY=") // an empty one counts as absent
 	}
 	more, env := x.give()
