@@ -24,7 +24,8 @@ import (
 	"github.com/leafward/leafward/internal/pki/ocsp"
 )
 
-// lostDatabase: a server whose database is gone says tryLater of what it would have to look up.
+// lostDatabase: a server whose database is gone says tryLater of what it would have to look up, and what it looked up just
+// before is still true for a second.
 func lostDatabase(t *testing.T) {
 	cluster := pgtest.Cluster(t, pgtest.Fast)
 	r := newRelying(t, serve(t, cluster.URL()))
@@ -32,6 +33,18 @@ func lostDatabase(t *testing.T) {
 	r.says(t, "before", r.post(t, der), ocsp.Good)
 	if err := cluster.Stop(); err != nil {
 		t.Fatal(err)
+	}
+	look, deadline := time.NewTicker(100*time.Millisecond), time.After(patience)
+	defer look.Stop()
+	for body := r.post(t, der).body; ; body = r.post(t, der).body {
+		if response, err := ocsp.ParseResponse(body); err != nil || response.Code != ocsp.Successful {
+			break
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatal("it answers without its database")
+		}
 	}
 	r.refuses(t, "without its database", r.post(t, der), ocsp.TryLater)
 }

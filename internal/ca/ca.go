@@ -48,6 +48,8 @@ type CA struct {
 	parsed     sync.Map // id of a CA certificate → *x509.Certificate, of which there are few
 	directory  directory
 	responders responders
+	answerers  answerers
+	facts      facts
 	answers    *cache[answer]
 	lists      *cache[leafward.CRL]
 

@@ -31,6 +31,8 @@ type Answer struct {
 
 // answer is a signed response that may be given again while what it says holds.
 type answer struct {
+	about      serialKey
+	mark       store.Mark // when it was found that this authority answers
 	fact       fact
 	responder  string
 	thisUpdate time.Time
@@ -62,18 +64,18 @@ func factOf(s leafward.Serial, found bool) fact {
 // answers is decided by the issuer's name and key in the request. The error says that the id is unknown or not of this
 // server; everything else that goes wrong is told in the answer.
 func (c *CA) Respond(ctx context.Context, id string, request []byte) (Answer, error) {
+	key := id + "\x00" + string(request)
+	if a, ok := c.again(key); ok {
+		return a, nil
+	}
 	caller := ctx
 	ctx, stop := context.WithTimeout(system(ctx), patience)
 	defer stop()
 	parsed, wrong := ocsp.ParseRequest(request)
-	q := question{request: parsed, key: string(request)}
-	err := c.db.View(ctx, func(v *store.View) error {
-		row, err := locate(v, id)
-		if err != nil || wrong != nil {
-			return err
-		}
-		return c.look(v, row, &q)
-	})
+	if wrong != nil {
+		parsed = ocsp.Request{}
+	}
+	by, err := c.answerer(ctx, id, parsed)
 	switch kind := leafward.KindOf(err); {
 	case kind == leafward.NotFound || kind == leafward.UnsupportedType:
 		return Answer{}, err
@@ -81,11 +83,11 @@ func (c *CA) Respond(ctx context.Context, id string, request []byte) (Answer, er
 		return failure(ocsp.Unauthorized), nil
 	case wrong != nil:
 		return failure(ocsp.MalformedRequest), nil
-	case err == nil && q.authority == "":
+	case err == nil && by.authority == "":
 		return failure(ocsp.Unauthorized), nil
 	case err == nil:
 		var a Answer
-		if a, err = c.answer(ctx, q); err == nil {
+		if a, err = c.answer(ctx, question{request: parsed, key: key, by: by}); err == nil {
 			return a, nil
 		}
 	}
@@ -137,59 +139,65 @@ func requestFor(issuer *x509.Certificate, serial *big.Int) ([]byte, error) {
 
 func failure(code ocsp.Code) Answer { return Answer{DER: ocsp.ErrorResponse(code), Code: code} }
 
-// question is a request with what the database says about it.
+// question is a request, and who answers it.
 type question struct {
-	request   ocsp.Request
-	key       string // the request's octets
-	now       time.Time
-	authority string // "" when it is not about one authority of ours
-	facts     []fact
+	request ocsp.Request
+	key     string // of what is kept: where it came, and the request's octets
+	by      answerer
 }
 
-// look finds the authority and reads the serials, in one snapshot; here is the authority that was named beside the request.
-func (c *CA) look(v *store.View, here leafward.Authority, q *question) error {
-	q.now = v.Now
-	for i, cert := range q.request.Certs {
-		authority, err := c.directory.find(c, v, here, cert)
-		if err != nil {
-			return err
-		}
-		if authority == "" || i > 0 && authority != q.authority {
-			q.authority = ""
-			return nil
-		}
-		q.authority = authority
-		s, found, err := v.Serial(authority, pki.SerialHex(cert.Serial))
-		if err != nil {
-			return err
-		}
-		q.facts = append(q.facts, factOf(s, found))
+// again gives the answer that was signed for the same question, while everything that it says and rests on was looked at
+// not long ago.
+func (c *CA) again(key string) (Answer, bool) {
+	a, ok := c.answers.get(key)
+	if !ok {
+		return Answer{}, false
 	}
-	return nil
+	r, ok := c.facts.known(a.about)
+	if !ok || r.fact != a.fact {
+		return Answer{}, false
+	}
+	if _, holds := c.db.Holds(a.mark); !holds {
+		return Answer{}, false
+	}
+	now, holds := c.db.Holds(r.mark)
+	if !holds || !a.good(now, c.responders.at(a.about.authority, now)) {
+		return Answer{}, false
+	}
+	return a.kept(now), true
 }
 
 // answer signs the response, or gives the one again that was signed for the same facts.
 func (c *CA) answer(ctx context.Context, q question) (Answer, error) {
-	r, err := c.responder(ctx, q.authority, q.now)
+	certs := q.request.Certs
+	facts, moment, now, err := c.read(ctx, q.by.authority, q.request)
 	if err != nil {
 		return Answer{}, err
 	}
-	keep := len(q.facts) == 1 && len(q.request.Nonce) == 0 && q.facts[0].status != ocsp.Unknown
+	r, err := c.responder(ctx, q.by.authority, now)
+	if err != nil {
+		return Answer{}, err
+	}
+	keep := len(facts) == 1 && len(q.request.Nonce) == 0 && facts[0].status != ocsp.Unknown
 	if keep {
-		known, ok := c.answers.get(q.key)
-		if ok && known.fact == q.facts[0] && known.responder == r.serial && !q.now.Before(known.thisUpdate) && q.now.Before(known.thisUpdate.Add(answerReuse)) && q.now.Before(known.nextUpdate) {
-			return known.kept(q.now), nil
+		if known, ok := c.answers.get(q.key); ok && known.fact == facts[0] && known.good(now, r) {
+			known.mark = q.by.mark
+			c.answers.put(q.key, known, len(known.der))
+			return known.kept(now), nil
 		}
 	}
-	made := answer{fact: q.facts[0], responder: r.serial, thisUpdate: q.now.Truncate(time.Second)}
+	made := answer{
+		about: serialKey{q.by.authority, pki.SerialHex(certs[0].Serial)}, mark: q.by.mark,
+		fact: facts[0], responder: r.serial, thisUpdate: moment.Truncate(time.Second),
+	}
 	made.nextUpdate = made.thisUpdate.Add(answerLife)
 	if made.nextUpdate.After(r.cert.NotAfter) {
 		made.nextUpdate = r.cert.NotAfter
 	}
-	template := ocsp.ResponseTemplate{Responder: r.cert, ProducedAt: q.now, Nonce: q.request.Nonce}
+	template := ocsp.ResponseTemplate{Responder: r.cert, ProducedAt: now, Nonce: q.request.Nonce}
 	codes := leafward.RevocationReasons()
-	for i, f := range q.facts {
-		single := ocsp.Single{ID: q.request.Certs[i], Status: f.status, ThisUpdate: made.thisUpdate, NextUpdate: made.nextUpdate}
+	for i, f := range facts {
+		single := ocsp.Single{ID: certs[i], Status: f.status, ThisUpdate: made.thisUpdate, NextUpdate: made.nextUpdate}
 		if f.status == ocsp.Revoked {
 			single.RevokedAt, single.Reason = time.Unix(f.at, 0), pki.Reason(codes[f.reason])
 		}
@@ -201,8 +209,13 @@ func (c *CA) answer(ctx context.Context, q question) (Answer, error) {
 	if !keep {
 		return Answer{DER: made.der, NextUpdate: made.nextUpdate}, nil
 	}
-	c.answers.put(q.key, made, len(made.der))
-	return made.kept(q.now), nil
+	c.answers.put(q.key, made, len(made.der)+len(made.about.serial))
+	return made.kept(now), nil
+}
+
+// good tells whether the answer may be given again.
+func (a *answer) good(now time.Time, r *responder) bool {
+	return r != nil && a.responder == r.serial && !now.Before(a.thisUpdate) && now.Before(a.thisUpdate.Add(answerReuse)) && now.Before(a.nextUpdate)
 }
 
 // maxAge bounds how long a cache between us and a client may hide a revocation.

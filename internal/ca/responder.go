@@ -66,13 +66,29 @@ func (r *responders) slot(authority string) *slot {
 	return r.slots[authority]
 }
 
+// at is the delegate in memory, nil when it is to be looked for.
+func (r *responders) at(authority string, now time.Time) *responder {
+	s := r.slot(authority)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.serves(now) {
+		return s.current
+	}
+	return nil
+}
+
+// serves tells whether no other is to be looked for.
+func (r *responder) serves(now time.Time) bool {
+	return r.fresh(now) || r.valid(now) && now.Before(r.renewed)
+}
+
 // responder gives the authority's delegate: the one in memory, the one in the database, or a new one. One that cannot
 // be renewed serves to its end.
 func (c *CA) responder(ctx context.Context, id string, now time.Time) (*responder, error) {
 	s := c.responders.slot(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current.fresh(now) || s.current.valid(now) && now.Before(s.current.renewed) {
+	if s.current.serves(now) {
 		return s.current, nil
 	}
 	next, err := c.nextResponder(context.WithoutCancel(ctx), id, now) // it serves everybody, not only who asked

@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/hook"
+	"github.com/leafward/leafward/internal/pgtest"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/pki/ocsp"
 	"github.com/leafward/leafward/internal/store"
@@ -83,6 +85,42 @@ func TestSigningHoldsUpNobodyElse(t *testing.T) {
 		w.config.Points.Clear("ca.after-sign")
 		check(t, <-signed)
 	})
+}
+
+func TestNobodyIsToldGoodBetweenTheCommitOfARevocationAndItsAcknowledgement(t *testing.T) {
+	points := hook.NewPoints()
+	test := func(db *store.DB) {
+		w := start(t, db, publicURL)
+		issued := w.issue(t, order(t, "r-1"))
+		plain, nonce := w.ask(t, crypto.SHA1, nil, issued.Serial), w.ask(t, crypto.SHA1, []byte("12345678"), issued.Serial)
+		w.respond(t, plain)
+		check(t, points.Set("store.after-commit", "1*block"))
+		defer points.Clear("store.after-commit")
+		revoked := make(chan error, 1)
+		go func() {
+			_, err := w.revoke(issued, leafward.Superseded)
+			revoked <- err
+		}()
+		for points.List()[0].Waiting == 0 {
+			select {
+			case err := <-revoked:
+				t.Fatalf("it is not held after its commit: %v", err)
+			default:
+				runtime.Gosched()
+			}
+		}
+		for range 3 {
+			for _, request := range [][]byte{nonce, plain} {
+				if _, response := w.respond(t, request); response.Singles[0].Status != ocsp.Revoked {
+					t.Errorf("%s: it is %v", db.Engine(), response.Singles[0].Status)
+				}
+			}
+		}
+		points.Clear("store.after-commit")
+		check(t, <-revoked)
+	}
+	test(openWith(t, store.Config{Path: filepath.Join(t.TempDir(), "leafward.db"), Points: points}))
+	test(openWith(t, store.Config{URL: pgtest.DSN(t), Points: points}))
 }
 
 func (w *world) last(t *testing.T, request string) (s leafward.Serial) {

@@ -46,6 +46,7 @@ type DB struct {
 	lock    io.Closer  // SQLite: keeps a second process off the data directory
 	changes changes
 	fresh   fresh
+	turns   turns
 	memory  atomic.Pointer[memory] // of the newest generation that this process saw
 	closing sync.Once
 }
@@ -119,7 +120,10 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 
 // Close finishes what is being written and releases everything.
 func (db *DB) Close() (err error) {
-	db.closing.Do(func() { err = db.close() })
+	db.closing.Do(func() {
+		db.turns.lasting.Add(1) // nothing holds any more
+		err = db.close()
+	})
 	return err
 }
 

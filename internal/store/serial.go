@@ -61,8 +61,10 @@ func (tx *Tx) AddSerial(s *leafward.Serial) {
 
 // IssueSerial makes a reserved serial an issued one; false when it is none.
 func (tx *Tx) IssueSerial(authority, serial string) bool {
-	return tx.Exec("UPDATE serials SET state = 'issued', tbs = $3 WHERE authority = $1 AND serial = $2 AND state = 'reserved'", authority, serial, []byte{}) == 1
+	return tx.Exec(issueSerial, authority, serial, []byte{}) == 1
 }
+
+const issueSerial = "UPDATE serials SET state = 'issued', tbs = $3 WHERE authority = $1 AND serial = $2 AND state = 'reserved'"
 
 // ReplaceSerial writes what a serial was issued for, and that it was; whether it is revoked stays.
 func (tx *Tx) ReplaceSerial(s *leafward.Serial) {

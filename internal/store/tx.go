@@ -35,6 +35,7 @@ type View struct {
 	q        querier
 	rowsRead map[string]*readRow // by table and id; nil where nothing is written
 	memory   *memory             // nil where something is written
+	mark     Mark                // of the snapshot; zero where something is written
 }
 
 // Tx is a View that also writes. Writing methods keep the first error, which Write returns;
@@ -46,6 +47,7 @@ type Tx struct {
 	touched map[string]bool // topics of what was written
 	folds   map[leafward.FoldKey]int
 	steady  bool // a steady table was written to
+	heard   bool // what a serial is to others may have changed
 	left    witness
 	adopted bool // events of a log came in with their numbers
 }
@@ -75,7 +77,10 @@ func (tx *Tx) settle() error {
 }
 
 // notice notes what a statement is about to write to.
-func (tx *Tx) notice(query string) { tx.steady = tx.steady || steady(written(query)) }
+func (tx *Tx) notice(query string) {
+	tx.steady = tx.steady || steady(written(query))
+	tx.heard = tx.heard || heard(query)
+}
 
 // Err is the first error of a writing method that is known so far: a row that is refused may be told later, at the latest
 // by Write.
@@ -227,24 +232,25 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	}
 	// Hazard: a statement that ended while its context did is told as cancelled. BEGIN takes no lock and waits for nobody,
 	// so it is left to its end: what it began must be known.
-	whole, known := context.WithoutCancel(ctx), db.memory.Load()
+	whole, known, mark := context.WithoutCancel(ctx), db.memory.Load(), db.mark()
 	if _, err := c.ExecContext(whole, "BEGIN DEFERRED"); err != nil {
 		return translate(err)
 	}
 	defer func() { _, _ = c.ExecContext(whole, "ROLLBACK") }()
-	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c, memory: known})
+	return read(&View{Now: db.now(), Actor: actor, dialect: db.dialect, ctx: ctx, q: c, memory: known, mark: mark})
 }
 
 func (db *DB) viewPostgres(ctx context.Context, actor leafward.Actor, read func(*View) error) error {
 	var now int64
 	var current string
+	mark := db.mark()
 	tx, err := db.begin(ctx, readOnly, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "+generation, &now, &current)
 	if err != nil {
 		return translate(err)
 	}
 	defer tx.end(ctx)
 	return read(&View{
-		Now: instant(now).Add(db.config.Clock.Offset()), Actor: actor, dialect: db.dialect, ctx: ctx, q: tx, memory: db.remembered(current),
+		Now: instant(now).Add(db.config.Clock.Offset()), Actor: actor, dialect: db.dialect, ctx: ctx, q: tx, memory: db.remembered(current), mark: mark,
 	})
 }
 

@@ -59,8 +59,10 @@ func run(tx *Tx, change func(*Tx) error) (err error) {
 }
 
 func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) error {
+	var t turn
+	defer t.end()
 	for attempt, doubts := 1, 0; ; attempt++ {
-		touched, sent, err := db.tryPostgres(ctx, actor, change)
+		touched, sent, err := db.tryPostgres(ctx, actor, change, &t)
 		if doubtful(err) {
 			doubts++
 		}
@@ -103,7 +105,7 @@ func exhausted(err error) error {
 
 // tryPostgres runs the change once and tells what it touched, and by what it is known when the commit was sent, so that a
 // lost answer can be looked up.
-func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error) (touched map[string]bool, sent trace, err error) {
+func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func(*Tx) error, t *turn) (touched map[string]bool, sent trace, err error) {
 	var now int64
 	var id string
 	q, err := db.begin(ctx, readWrite, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_xact_id()::text", &now, &id)
@@ -122,7 +124,10 @@ func (db *DB) tryPostgres(ctx context.Context, actor leafward.Actor, change func
 	if err := db.config.Points.Hit("store.before-commit"); err != nil {
 		return nil, sent, err
 	}
-	return tx.touched, trace{id, tx.left}, q.commit(ctx)
+	t.begin(&db.turns, tx)
+	err = q.commit(ctx)
+	_ = db.config.Points.Hit("store.after-commit") // nothing can fail any more
+	return tx.touched, trace{id, tx.left}, err
 }
 
 // trace is what a transaction is known by when nobody heard of its commit. Hazard: after a crash PostgreSQL gives the number
@@ -370,7 +375,13 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
 		return err
 	}
+	var t turn
+	defer t.end()
+	for _, p := range batch {
+		t.begin(&w.db.turns, p.tx)
+	}
 	_, err = w.conn.ExecContext(background, "COMMIT")
+	_ = w.db.config.Points.Hit("store.after-commit") // nothing can fail any more
 	if slices.ContainsFunc(batch, func(p *pending) bool { return p.tx.steady }) {
 		w.db.memory.Store(newMemory("")) // before anybody is told; also when nobody knows what became of the commit
 	}

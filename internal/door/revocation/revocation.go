@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -143,16 +144,21 @@ func (d *Door) ocsp(w http.ResponseWriter, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
+	const kind = "application/ocsp-response"
+	if r.Method == http.MethodPost {
+		h := w.Header()
+		h.Set("Content-Type", kind)
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Length", strconv.Itoa(len(answer.DER)))
+		_, _ = w.Write(answer.DER) // the client may be gone
+		return nil
+	}
 	cache := "no-store"
 	if answer.MaxAge > 0 {
 		cache = fmt.Sprintf("public, max-age=%d, must-revalidate, no-transform", int(answer.MaxAge/time.Second))
 		w.Header().Set("Expires", time.Now().Add(answer.MaxAge).UTC().Format(http.TimeFormat))
 	}
-	if r.Method == http.MethodPost {
-		cache = "no-store"
-		w.Header().Del("Expires")
-	}
-	give(w, r, answer.DER, "application/ocsp-response", digest(answer.DER), cache)
+	give(w, r, answer.DER, kind, digest(answer.DER), cache)
 	return nil
 }
 
@@ -165,8 +171,12 @@ func allowed(tail string) string {
 
 // post reads the request from the body.
 func (d *Door) post(w http.ResponseWriter, r *http.Request, id string) (ca.Answer, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/ocsp-request" {
+	const media = "application/ocsp-request"
+	kind, wrong := r.Header.Get("Content-Type"), error(nil)
+	if kind != media {
+		kind, _, wrong = mime.ParseMediaType(kind)
+	}
+	if wrong != nil || kind != media {
 		return ca.Answer{}, leafward.Errorf(leafward.UnsupportedMedia, "send the DER request with Content-Type: application/ocsp-request", "the content type %.80q is not that of an OCSP request", r.Header.Get("Content-Type"))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest-1))
@@ -186,12 +196,6 @@ func give(w http.ResponseWriter, r *http.Request, content []byte, kind, tag, cac
 	h.Set("Content-Type", kind)
 	h.Set("ETag", `"`+tag+`"`)
 	h.Set("Cache-Control", cache)
-	if r.Method == http.MethodPost {
-		h.Del("ETag")
-		h.Set("Content-Length", fmt.Sprint(len(content)))
-		_, _ = w.Write(content) // the client may be gone
-		return
-	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
