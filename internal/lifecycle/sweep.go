@@ -43,7 +43,7 @@ func (o *Orders) Sweep(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var due []string
 		err := o.db.View(ctx, func(v *store.View) (err error) {
-			due, err = v.DueCertificates(sweepMost)
+			due, err = o.due(v)
 			return err
 		})
 		if err != nil {
@@ -68,6 +68,44 @@ func (o *Orders) Sweep(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// due are certificates whose moment has come, in the order in which they have their turn. What fails again and again may not keep
+// the others waiting: it gets half of an hour, and what the others leave.
+func (o *Orders) due(v *store.View) ([]string, error) {
+	others, err := v.DueCertificates(false, sweepMost)
+	if err != nil {
+		return nil, err
+	}
+	failed, err := v.DueCertificates(true, sweepMost)
+	if err != nil || o.hourly == 0 || len(failed) == 0 {
+		return turns(others, failed, len(failed)), err
+	}
+	had, err := v.FailingRenewals(v.Now.Add(-time.Hour))
+	return turns(others, failed, max(o.hourly/2-had, 0)), err
+}
+
+// turns puts those that have nothing in use yet first, then so many of the failed and the others by turns, then the rest.
+func turns(others, failed []store.Due, half int) (ids []string) {
+	var rest [2][]string
+	for i, group := range [][]store.Due{others, failed} {
+		for _, d := range group {
+			if d.First {
+				ids = append(ids, d.ID)
+			} else {
+				rest[i] = append(rest[i], d.ID)
+			}
+		}
+	}
+	half = min(half, len(rest[1]))
+	for i := range half {
+		ids = append(ids, rest[1][i])
+		if i < len(rest[0]) {
+			ids = append(ids, rest[0][i])
+		}
+	}
+	ids = append(ids, rest[0][min(half, len(rest[0])):]...)
+	return append(ids, rest[1][half:]...)
 }
 
 // begin opens a root for each of the certificates that is still due and whose turn it is, one after the other from the delay
@@ -120,7 +158,11 @@ func (o *Orders) waits(v *store.View) func(c *leafward.Certificate) (string, err
 		if n, err := begun(); err != nil || n < o.hourly {
 			return "", err
 		}
-		return fmt.Sprintf("its turn: --max-renewals-per-hour allows %d, as many began in the last hour, and those that end first go first", o.hourly), nil
+		turn := "those that end first go first"
+		if !c.FailedAt.IsZero() {
+			turn = "those that failed before have half of it, and what others leave"
+		}
+		return fmt.Sprintf("its turn: --max-renewals-per-hour allows %d, as many began in the last hour, and %s", o.hourly, turn), nil
 	}
 }
 

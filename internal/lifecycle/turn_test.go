@@ -109,6 +109,58 @@ func (w *world) hourLater(t *testing.T) {
 	})
 }
 
+func TestRenewalsThatFailAgainAndAgainLeaveHalfOfTheHourToOthers(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		ids := w.overdue(t, 12) // of which the first seven failed, and end before all others
+		w.bounded(t, 4)
+		w.stop() // so that what begins stays open
+		w.write(t, func(tx *store.Tx) error {
+			for _, id := range ids[:7] {
+				tx.Exec("UPDATE certificates SET failed_at = renew_at, tries = 9 WHERE id = $1", id)
+				tx.Exec("UPDATE jobs SET status = 'Failed', type = 'Renewal' WHERE certificate = $1", id)
+			}
+			return tx.Err()
+		})
+		w.hourLater(t)
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.under(t, ids); !slices.Equal(begun, []int{0, 1, 7, 8}) {
+			t.Errorf("begun are %v", begun)
+		}
+		last, err := w.Get(w.ctx, ids[6])
+		check(t, err)
+		if !strings.Contains(last.Waits, "failed before") {
+			t.Errorf("one that failed waits for %q", last.Waits)
+		}
+		w.write(t, func(tx *store.Tx) error { // an hour later, but two that fail began in it already
+			tx.Exec("UPDATE jobs SET created_at = created_at - 3600000001 WHERE certificate NOT IN ($1, $2)", ids[0], ids[1])
+			return tx.Err()
+		})
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.under(t, ids); !slices.Equal(begun, []int{0, 1, 7, 8, 9, 10}) {
+			t.Errorf("after those that fail had their half, begun are %v", begun)
+		}
+		w.hourLater(t)
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.under(t, ids); !slices.Equal(begun, []int{0, 1, 2, 3, 4, 7, 8, 9, 10, 11}) { // what the others leave is theirs
+			t.Errorf("an hour later begun are %v", begun)
+		}
+	})
+}
+
+// under are the places in the list of the certificates that something is under way for.
+func (w *world) under(t *testing.T, ids []string) (places []int) {
+	t.Helper()
+	for i, id := range ids {
+		if shown, err := w.Get(w.ctx, id); err != nil {
+			t.Error(err)
+		} else if shown.OpenJob != "" {
+			places = append(places, i)
+		}
+	}
+	return places
+}
+
 func TestServersThatLookAtOnceBeginNoMoreThanTheHoursNumber(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

@@ -178,16 +178,26 @@ func (v *View) CertificateNamed(team, id, name string) (bool, error) {
 	return v.one("SELECT 1 FROM certificates WHERE id = $1 OR team = $2 AND enrollment = '' AND name = $3 AND archived_at = 0 LIMIT 1", []any{id, team, name}, &one)
 }
 
+// Due is a certificate whose moment of renewal has come.
+type Due struct {
+	ID    string
+	First bool // it has nothing in use yet
+}
+
 // DueCertificates are up to limit certificates whose moment of renewal has come and that have no root job, those that end
-// first first. Those that have nothing in use yet are before all others.
-func (v *View) DueCertificates(limit int) (ids []string, err error) {
+// first first: those whose last renewal failed, or all others. Those that have nothing in use yet are before all others.
+func (v *View) DueCertificates(failed bool, limit int) (due []Due, err error) {
+	which := "failed_at = 0"
+	if failed {
+		which = "failed_at > 0"
+	}
 	err = v.rows(func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		ids = append(ids, id)
+		var d Due
+		err := scan(&d.ID, &d.First)
+		due = append(due, d)
 		return err
-	}, "SELECT id FROM certificates WHERE "+dueCertificates+" ORDER BY expires_at, id LIMIT $2", micros(v.Now), limit)
-	return ids, err
+	}, "SELECT id, version = '' FROM certificates WHERE "+dueCertificates+" AND "+which+" ORDER BY expires_at, id LIMIT $2", micros(v.Now), limit)
+	return due, err
 }
 
 const dueCertificates = "renew_at > 0 AND open_job = '' AND renew_at <= $1"

@@ -49,6 +49,13 @@ func (v *View) Renewals(since time.Time) (n int, err error) {
 	return n, err
 }
 
+// FailingRenewals counts those of them whose certificate's last renewal failed, up to now.
+func (v *View) FailingRenewals(since time.Time) (n int, err error) {
+	_, err = v.one(`SELECT count(*) FROM jobs j JOIN certificates c ON c.id = j.certificate
+		WHERE j.kind = 'root' AND j.type = 'Renewal' AND j.created_at > $1 AND j.created_at <= $2 AND c.failed_at > 0`, []any{micros(since), micros(v.Now)}, &n)
+	return n, err
+}
+
 // CountRenewals is Renewals for somebody who begins more of them: of two that do at once one counts the other's.
 func (tx *Tx) CountRenewals(since time.Time) (int, error) {
 	tx.enter(renewalLane)
