@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/pki"
 )
 
 // longCRL revokes everything while the server is away, which makes the CRL as long as it can be, and then one certificate
@@ -35,19 +36,10 @@ func (b *bench) longCRL(ctx context.Context, s *server) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	var waits []time.Duration
-	var entries int
-	spent := s.cpu()
-	const lists = 5
-	for n := range lists {
-		wait, length, err := s.untilListed(ctx, fmt.Sprintf("listed-%d", n))
-		if err != nil {
-			return nil, err
-		}
-		waits, entries = append(waits, wait), length
+	rows, err := b.listed(ctx, s)
+	if err != nil {
+		return rows, err
 	}
-	each := (s.cpu() - spent) / lists
-	slices.Sort(waits)
 	busy, stop := context.WithCancel(ctx)
 	failed := make(chan error, 1)
 	go func() {
@@ -67,15 +59,71 @@ func (b *bench) longCRL(ctx context.Context, s *server) ([]row, error) {
 		return nil, err
 	}
 	more := float64(beside.at(0.99))/float64(alone.at(0.99)) - 1
+	return append(rows, row{
+		what: "issuance while that CRL is published", figure: fmt.Sprintf("p99 %s, alone %s", short(beside.at(0.99)), short(alone.at(0.99))), bare: perSecond(alone.rate()),
+		ratio: beside.rate() / alone.rate(), goal: "p99 ≤ +20 %", missed: more > 0.2,
+	}), nil
+}
+
+// listed revokes certificates one after the other and waits for each until the CRL names it.
+func (b *bench) listed(ctx context.Context, s *server) ([]row, error) {
+	var waits []time.Duration
+	var entries int
+	spent := s.cpu()
+	const lists = 5
+	for n := range lists {
+		b.tell("revoke → on the CRL, %d of %d", n+1, lists)
+		wait, length, err := s.untilListed(ctx, fmt.Sprintf("listed-%d", n))
+		if err != nil {
+			return nil, err
+		}
+		waits, entries = append(waits, wait), length
+	}
+	each := (s.cpu() - spent) / lists
+	bare, err := bareCRL(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	usual, most := middle(waits, itself), slices.Max(waits)
 	return []row{
-		{what: fmt.Sprintf("CRL of %d: build and publish", entries), figure: short(each) + " of processor", cpu: each, goal: "≤ 1 s", missed: each > time.Second},
-		{what: fmt.Sprintf("revoke → on the CRL of %d", entries), figure: fmt.Sprintf("median %s, most %s", short(waits[lists/2]), short(waits[lists-1])), goal: "≤ 2 s", missed: waits[lists-1] > 2*time.Second},
 		{
-			what: "issuance while that CRL is published", figure: fmt.Sprintf("p99 %s, alone %s", short(beside.at(0.99)), short(alone.at(0.99))), bare: perSecond(alone.rate()),
-			ratio: beside.rate() / alone.rate(), goal: "p99 ≤ +20 %", missed: more > 0.2,
+			what: fmt.Sprintf("CRL of %d: build and publish", entries), figure: short(each) + " of processor", cpu: each, bare: short(bare), ratio: float64(bare) / float64(each),
+			goal: "≤ 1 s", missed: each > time.Second,
 		},
+		{what: fmt.Sprintf("revoke → on the CRL of %d", entries), figure: fmt.Sprintf("p50 %s, at most %s", short(usual), short(most)), goal: "≤ 2 s", missed: most > 2*time.Second},
 	}, nil
 }
+
+// bareCRL is how long it takes to encode the entries of the server's CRL and sign them.
+func bareCRL(ctx context.Context, s *server) (time.Duration, error) {
+	got, err := fetch(ctx, fromMany(), http.MethodGet, s.plain+crlPath, "", nil)
+	if err != nil {
+		return 0, err
+	}
+	parsed, err := x509.ParseRevocationList(got.Body)
+	if err != nil {
+		return 0, err
+	}
+	list := pki.RevocationList{Number: parsed.Number, ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate}
+	for _, e := range parsed.RevokedCertificateEntries {
+		list.Entries = append(list.Entries, pki.Revoked{Serial: e.SerialNumber, At: e.RevocationTime, Reason: pki.Reason(e.ReasonCode)})
+	}
+	signer, err := newBareSigner()
+	if err != nil {
+		return 0, err
+	}
+	var took []time.Duration
+	for range 5 {
+		begun := time.Now()
+		if _, err := pki.BuildCRL(list, signer.cert, signer.key); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(begun))
+	}
+	return middle(took, itself), nil
+}
+
+const crlPath = "/.well-known/pki/crl/iss-local"
 
 // untilListed issues a certificate, revokes it, and waits until the CRL names it.
 func (s *server) untilListed(ctx context.Context, host string) (took time.Duration, entries int, err error) {
@@ -93,7 +141,7 @@ func (s *server) untilListed(ctx context.Context, host string) (took time.Durati
 	begun := time.Now()
 	client, tag := fromMany(), ""
 	for time.Since(begun) < 30*time.Second {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.plain+"/.well-known/pki/crl/iss-local", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.plain+crlPath, nil)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -47,32 +46,44 @@ func lookings(many int, cursor string) []looking {
 	}
 }
 
-// lists asks for pages of fifty of very many certificates, by one client.
+// lists asks for pages of fifty of very many certificates, by one client. The limit is a bare server that sends such a page.
 func (b *bench) lists(ctx context.Context, s *server) (rows []row, err error) {
-	middle, err := api.ListCertificates.Call(ctx, s.Client, api.ListCertificatesInput{Listing: api.Listing{Page: b.certificates / 100, PerPage: 50}})
+	halfway, err := api.ListCertificates.Call(ctx, s.Client, api.ListCertificatesInput{Listing: api.Listing{Page: b.certificates / 100, PerPage: 50}})
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range lookings(b.certificates, middle.NextCursor) {
-		alone := *b
-		alone.clients = 1
+	alone := *b
+	alone.clients, alone.time = 1, b.time/2
+	for _, k := range lookings(b.certificates, halfway.NextCursor) {
 		l, err := alone.put(ctx, s, "list-"+k.what, func(ctx context.Context, n int) error {
-			_, err := s.page(ctx, k.query(n))
+			_, err := page(ctx, s.HTTP, s.base, s.Key, k.query(n))
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.what, err)
+			return rows, fmt.Errorf("%s: %w", k.what, err)
 		}
-		rows = append(rows, k.row(l, b.certificates))
+		one, err := page(ctx, s.HTTP, s.base, s.Key, k.query(0))
+		if err != nil {
+			return rows, fmt.Errorf("%s: %w", k.what, err)
+		}
+		bare, err := alone.bareLoad(ctx, one, "list-"+k.what, func(ctx context.Context, sender *bareServer) error {
+			_, err := page(ctx, sender.client, sender.url, s.Key, k.query(0))
+			return err
+		})
+		if err != nil {
+			return rows, fmt.Errorf("%s: %w", k.what, err)
+		}
+		rows = append(rows, k.row(l, bare, b.certificates))
 	}
 	return rows, nil
 }
 
 // row judges by what a list of so many should take.
-func (k looking) row(l load, many int) row {
+func (k looking) row(l, bare load, many int) row {
 	r := row{
 		what: fmt.Sprintf("50 of %d, %s", many, k.what), cpu: l.cpu / time.Duration(len(l.waits)),
 		figure: fmt.Sprintf("p50 %s, p99 %s", short(l.at(0.5)), short(l.at(0.99))),
+		bare:   short(bare.at(0.5)), ratio: float64(bare.at(0.5)) / float64(l.at(0.5)),
 	}
 	usual, most := 3*time.Millisecond, 15*time.Millisecond
 	r.goal = "p50 ≤ 3 ms, p99 ≤ 15 ms"
@@ -87,20 +98,11 @@ func (k looking) row(l load, many int) row {
 }
 
 // page reads a page of certificates without looking into it, so that what is measured is the server's part.
-func (s *server) page(ctx context.Context, query url.Values) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/api/v1/certificates?"+query.Encode(), nil)
+func page(ctx context.Context, client *http.Client, base, key string, query url.Values) (reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/v1/certificates?"+query.Encode(), nil)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
-	request.Header.Set("Authorization", "Bearer "+s.Key)
-	response, err := s.HTTP.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s: %.200s", request.URL, response.Status, text)
-	}
-	return text, err
+	request.Header.Set("Authorization", "Bearer "+key)
+	return exchange(client, request)
 }

@@ -57,6 +57,7 @@ type bench struct {
 	clients      int
 	certificates int    // that a full server holds
 	agents       int    // of a fleet
+	questions    int    // of OCSP about any certificate; 0 for as many as go into a minute
 	profile      string // directory for profiles, "" for none; wants a program with test hooks
 }
 
@@ -75,6 +76,7 @@ func main() {
 	flag.StringVar(&b.profile, "profile", "", "write a profile of each load into this directory; wants -program bin/leafward-testhooks")
 	flag.IntVar(&b.certificates, "certificates", 100_000, "how many certificates a full server holds")
 	flag.IntVar(&b.agents, "agents", 2000, "how many agents poll")
+	flag.IntVar(&b.questions, "questions", 0, "how many questions of OCSP are asked about any certificate; unless given, as many as go into a minute, at most 500000")
 	only := flag.String("run", "", "measure only what matches this regular expression, as issue/postgres")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

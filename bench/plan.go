@@ -40,11 +40,33 @@ func (b *bench) planMany(ctx context.Context, s *server) ([]row, error) {
 			return nil, ctx.Err()
 		}
 	}
-	took := time.Since(begun)
-	const most = 5 * time.Second
-	r := row{
-		what: fmt.Sprintf("planning %d renewals of %d", want, b.certificates), figure: short(took),
-		cpu: (s.cpu() - spent) / time.Duration(max(want, 1)), goal: "≤ 5 s", missed: took > most,
+	took, used := time.Since(begun), s.cpu()-spent
+	if err := s.caughtUp(ctx); err != nil {
+		return nil, err
 	}
-	return []row{r}, s.caughtUp(ctx)
+	b.tell("the bare limit of planning")
+	bare, rows, err := s.planByHand(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	const most = 5 * time.Second
+	return []row{{
+		what: fmt.Sprintf("planning %d renewals of %d", want, b.certificates), figure: short(took) + fmt.Sprintf(" (%d rows bare)", rows),
+		cpu: used / time.Duration(max(want, 1)), bare: short(bare), ratio: float64(bare) / float64(took), goal: "≤ 5 s", missed: took > most,
+	}}, nil
+}
+
+// planByHand writes what planning has to write once more: of each renewal a job, a step of it, and what the log says of both.
+func (s *server) planByHand(ctx context.Context, renewals int64) (took time.Duration, rows int, err error) {
+	for table, where := range map[string]string{
+		"jobs":   fmt.Sprintf("type = 'Renewal' ORDER BY created_at LIMIT %d", 2*renewals),
+		"events": fmt.Sprintf("1 = 1 ORDER BY at DESC, id DESC LIMIT %d", 2*renewals),
+	} {
+		many, more, err := s.again(ctx, table, where)
+		if err != nil {
+			return 0, 0, err
+		}
+		took, rows = took+more, rows+many
+	}
+	return took, rows, nil
 }

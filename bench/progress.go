@@ -12,7 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells what is being done: on a terminal in one line that is written again and again, elsewhere in lines.
+// progress tells what is being done: on a terminal in one line that is written again and again, elsewhere in a line when a
+// measurement begins and then every ten seconds at most.
 type progress struct {
 	out   io.Writer
 	begun time.Time
@@ -20,6 +21,7 @@ type progress struct {
 
 	mu      sync.Mutex
 	measure string // what is being measured
+	told    time.Time
 }
 
 func newProgress(out io.Writer) *progress {
@@ -30,7 +32,7 @@ func newProgress(out io.Writer) *progress {
 // begin says what is measured from now on.
 func (p *progress) begin(measure string) {
 	p.mu.Lock()
-	p.measure = measure
+	p.measure, p.told = measure, time.Time{}
 	p.mu.Unlock()
 	p.tell("begins")
 }
@@ -40,10 +42,12 @@ func (p *progress) tell(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	words := fmt.Sprintf("… %s %s: %s", time.Since(p.begun).Round(time.Second), p.measure, fmt.Sprintf(format, args...))
-	if p.again {
+	switch {
+	case p.again:
 		fmt.Fprint(p.out, "\r\x1b[K", words)
-	} else {
+	case time.Since(p.told) >= 10*time.Second:
 		fmt.Fprintln(p.out, words)
+		p.told = time.Now()
 	}
 }
 

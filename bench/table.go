@@ -101,8 +101,11 @@ func busy() string {
 // perSecond is a rate as it is read.
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 
-// short is a duration in milliseconds.
+// short is a duration in milliseconds, with what is left of it where it is less than one.
 func short(d time.Duration) string {
+	if d < time.Millisecond {
+		return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
+	}
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
 
