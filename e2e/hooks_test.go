@@ -48,7 +48,10 @@ func TestTheHooksAreTypedOnTheCommandLine(t *testing.T) {
 	if out := at("clock", "show"); !strings.Contains(out, "2031-02-03T04:05:") {
 		t.Errorf("started there it is %s", out)
 	}
-	for _, line := range []string{"clock show", "failpoint list", "serve --clock 2031-02-03T04:05:06Z"} {
+	if _, err := try(t, nil, leafward, "serve", "--failpoint", "a.point=burn"); err == nil || !strings.Contains(err.Error(), "failpoint a.point: an action is") {
+		t.Errorf("a failpoint that does nothing known: %v", err)
+	}
+	for _, line := range []string{"clock show", "failpoint list", "serve --clock 2031-02-03T04:05:06Z", "serve --failpoint a.point=kill"} {
 		if _, err := try(t, nil, program(t, "leafward"), strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), "✖ usage") {
 			t.Errorf("a release does not refuse %q: %v", line, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -146,6 +147,25 @@ func (p *past) restored(t *testing.T) (*server, string) {
 		t.Fatal(err)
 	}
 	return s, dsn
+}
+
+// built is the program that made the database, built anew of the history; "" where that is not at hand.
+func (p *past) built(t *testing.T) string {
+	t.Helper()
+	sources := t.TempDir()
+	text, err := try(t, nil, "git", "-C", "..", "archive", p.Program)
+	if err != nil {
+		t.Logf("the history does not go back to %s: %v", p.Program, err)
+		return ""
+	}
+	tool(t, []byte(text), "tar", "x", "-C", sources, "-f", "-")
+	path := filepath.Join(t.TempDir(), "leafward-"+p.Program)
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-tags", "testhooks", "-o", path, "./cmd/leafward")
+	build.Dir, build.Env = sources, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
 }
 
 // pack writes the data directory of a server that has ended and what belongs beside it.

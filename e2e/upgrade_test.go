@@ -185,16 +185,24 @@ func (p *past) goesOn(t *testing.T, s *server) {
 func (p *past) refused(t *testing.T, s *server, dsn string) {
 	t.Helper()
 	database := s.database(dsn)
+	refuses := func(by string, has, knows int64) {
+		before, rows := schema(t, database), tables(t, database)
+		s.process = start(t, by, s.flags...)
+		code, said := s.ended(t), strings.Join(s.last(20), "\n")
+		if code != 1 || !strings.Contains(said, fmt.Sprintf("the schema has version %d and this leafward knows %d only", has, knows)) || !strings.Contains(said, "run the newer leafward") {
+			t.Errorf("%s, on a newer schema, ended with %d and said\n%s", by, code, said)
+		}
+		if !slices.Equal(schema(t, database), before) || !maps.Equal(tables(t, database), rows) {
+			t.Errorf("%s refused a newer schema and changed the database", by)
+		}
+	}
+	if *long && p.Schema < store.Newest() {
+		if older := p.built(t); older != "" {
+			refuses(older, store.Newest(), p.Schema)
+		}
+	}
 	execute(t, database, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, TRUE)")
-	before, rows := schema(t, database), tables(t, database)
-	s.process = start(t, program(t, "leafward-testhooks"), s.flags...)
-	code, said := s.ended(t), strings.Join(s.last(20), "\n")
-	if code != 1 || !strings.Contains(said, fmt.Sprintf("the schema has version 9999 and this leafward knows %d only", store.Newest())) || !strings.Contains(said, "run the newer leafward") {
-		t.Errorf("on a newer schema it ended with %d and said\n%s", code, said)
-	}
-	if !slices.Equal(schema(t, database), before) || !maps.Equal(tables(t, database), rows) {
-		t.Error("a program that refused a newer schema changed the database")
-	}
+	refuses(program(t, "leafward-testhooks"), 9999, store.Newest())
 }
 
 // together starts three servers on one old database at once.

@@ -78,6 +78,29 @@ func TestASchemaIsMigratedOnceAndANewerOneIsRefusedByName(t *testing.T) {
 	})
 }
 
+// Development versions had batches of another form under the same number: nothing is done to a database of theirs.
+func TestASchemaThatNoVersionCanTakeOverIsRefusedUntouched(t *testing.T) {
+	eachRaw(t, func(t *testing.T, c store.Config, raw *sql.DB) {
+		db := open(t, c)
+		if err := db.Migrate(t.Context(), storetest.Seed(db)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []string{"ALTER TABLE batches RENAME COLUMN change TO matched", "DELETE FROM goose_db_version WHERE version_id > 8"} {
+			if _, err := raw.ExecContext(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := db.Migrate(t.Context(), storetest.Seed(db))
+		if leafward.KindOf(err) != leafward.Conflict || !strings.Contains(err.Error(), "development version") {
+			t.Errorf("it is met with %v", err)
+		}
+		var newest int
+		if err := raw.QueryRowContext(t.Context(), "SELECT max(version_id) FROM goose_db_version").Scan(&newest); err != nil || newest != 8 {
+			t.Errorf("the schema has version %d then (%v)", newest, err)
+		}
+	})
+}
+
 // Totals are the sum of the counts that each change moves, whatever the rows say; and they are what the rows say.
 func TestTotalsComeFromTheFolds(t *testing.T) {
 	eachRaw(t, func(t *testing.T, c store.Config, raw *sql.DB) {
