@@ -160,7 +160,7 @@ func (p *past) built(t *testing.T) string {
 	}
 	tool(t, []byte(text), "tar", "x", "-C", sources, "-f", "-")
 	path := filepath.Join(t.TempDir(), "leafward-"+p.Program)
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-tags", "testhooks", "-o", path, "./cmd/leafward")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-tags", "testhooks", "-o", path, "./cmd/leafward")
 	build.Dir, build.Env = sources, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
