@@ -62,8 +62,8 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == bareWord {
-		if err := serveBare(os.Stdin, os.Stdout); err != nil {
+	if known, err := beBare(os.Args[1:]); known {
+		if err != nil {
 			log.Fatal(err)
 		}
 		return
@@ -85,6 +85,17 @@ func main() {
 		stop()
 		log.Fatal(err)
 	}
+}
+
+// beBare does what a limit wants of a process of its own, where the arguments say so.
+func beBare(args []string) (known bool, err error) {
+	switch {
+	case len(args) == 1 && args[0] == bareWord:
+		return true, serveBare(os.Stdin, os.Stdout)
+	case len(args) == 3 && args[0] == bareStartWord:
+		return true, startBarely(os.Stdout, args[1], args[2])
+	}
+	return false, nil
 }
 
 // run measures one thing after the other and prints each as soon as it is known. What cannot be measured keeps nothing else
