@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// planPatience is how long the planning of the renewals of 100,000 certificates may take before it is given up.
+const planPatience = 5 * time.Minute
+
 // planMany makes a tenth of the certificates due while the server is away, and waits until it has begun to renew them all.
 func (b *bench) planMany(ctx context.Context, s *server) ([]row, error) {
 	due := b.certificates / 10
@@ -24,15 +27,18 @@ func (b *bench) planMany(ctx context.Context, s *server) ([]row, error) {
 		return nil, err
 	}
 	begun, spent := time.Now(), s.cpu()
+	last := begun.Add(planPatience * time.Duration(max(1, b.certificates/100_000)))
 	for open := int64(0); open < want; {
 		if open, err = s.number(ctx, "SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal'"); err != nil {
 			return nil, err
 		}
-		switch {
-		case time.Since(begun) > 2*time.Minute:
-			return nil, fmt.Errorf("of %d renewals that are due %d are planned after two minutes", want, open)
-		case open == 0: // it looks every ten seconds
-			begun = time.Now()
+		if time.Now().After(last) {
+			r := row{what: fmt.Sprintf("planning %d renewals of %d", want, b.certificates), figure: fmt.Sprintf("%d after %s", open, time.Since(begun).Round(time.Second)), goal: "≤ 5 s", missed: true}
+			return []row{r}, s.caughtUp(ctx)
+		}
+		b.tell("%d of %d renewals are planned", open, want)
+		if open == 0 { // it looks every ten seconds
+			begun, spent = time.Now(), s.cpu()
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
