@@ -45,6 +45,11 @@ const (
 	AuthoritySucceeded    Action = "authority.succeeded"
 	AuthorityRetiredEvent Action = "authority.retired"
 	CRLPublished          Action = "crl.published"
+	// AuthorityKeyCopied says that a sealed copy of its private key was handed out, AuthorityTakenOffline that the key is no
+	// more here.
+	AuthorityKeyCopied     Action = "authority.key_copied"
+	AuthorityTakenOffline  Action = "authority.taken_offline"
+	AuthorityBroughtOnline Action = "authority.brought_online"
 
 	KeyCreated Action = "key.created"
 	KeyRevoked Action = "key.revoked"

@@ -81,13 +81,17 @@ type Authority struct {
 	Key         string         `db:"key_id"`
 	Algorithm   string         `db:"algorithm"`
 	Size        int            `db:"size"`
-	Custody     string         `db:"custody"` // local, kms, offline, external
+	Custody     Custody        `db:"custody"`
 	State       AuthorityState `db:"state"`
 	Parent      string         `db:"parent"`
 	Successor   string         `db:"successor"`
 	Certificate string         `db:"certificate"` // the CA certificate that stands in new chains
 	NotAfter    time.Time      `db:"not_after"`   // of that certificate
 	CRLHours    int            `db:"crl_hours"`   // how long a CRL is valid
+	Copy        string         `db:"copy_sha256"` // SHA-256 of the sealed copy of its key that was handed out last, hex
+	Recipient   string         `db:"recipient"`   // public key of age that a key is sealed to when it comes back
+	Intake      []byte         `db:"intake"`      // the private key of Recipient, sealed
+	OfflineAt   time.Time      `db:"offline_at"`  // since when its key is offline
 }
 
 // CACertificate is a certificate for an authority.

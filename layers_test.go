@@ -33,7 +33,7 @@ func layers() []layer {
 		{"nouns", "", "nouns import the standard library only"},
 		{"api", "nouns", "api knows the nouns"},
 		{"web", "", "web holds embedded files only"},
-		{"cmd/leafward", "nouns api app agent cli config", "main chooses between app, agent and cli"},
+		{"cmd/leafward", "nouns api app agent cli config envelope", "main chooses between app, agent and cli"},
 		{"helpers e2e bench", "everything helpers", "test code"},
 		{"pgtest/cmd/cluster", "pgtest", "the cluster command starts the cluster of pgtest"},
 
@@ -45,7 +45,8 @@ func layers() []layer {
 		{"keys", "nouns pki", "keys knows nouns and pki"},
 		{"store", "nouns audit", "store knows nouns and audit"},
 		{"job", "nouns store", "job knows nouns and store"},
-		{"ca", "nouns store keys pki pki/lint pki/ocsp", "ca knows nouns, store, keys and pki"},
+		{"envelope", "nouns keys", "envelope knows nouns and keys"},
+		{"ca", "nouns store keys envelope pki pki/lint pki/ocsp", "ca knows nouns, store, keys, envelope and pki"},
 
 		{"contracts", "nouns pki plugin", contract},
 		{"issuer/local", "nouns pki plugin outbound issuer ca", hand},
@@ -61,7 +62,7 @@ func layers() []layer {
 		{"door/revocation", "nouns verbs outbound ca", door},
 		{"doors", "nouns verbs outbound", door},
 
-		{"cli", "nouns api pki pki/inventory audit", "cli knows what a stranger's client may use: nouns, api, pki and audit"},
+		{"cli", "nouns api pki pki/inventory audit envelope", "cli knows what a stranger's client may use: nouns, api, pki, audit and envelope"},
 		{"agent", "nouns api target target/* keys probe pki plugin", "the agent knows nouns, api, targets, keys, probe, pki and plugin, never the store"},
 		{"app", "everything", "app wires everything; only cmd imports it"},
 	}
@@ -85,7 +86,7 @@ func expand(words string) []string {
 		case "doors":
 			out = append(out, expand("door/*")...)
 		case "ground":
-			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp pki/inventory audit backup outbound plugin")...)
+			out = append(out, expand("store job ca keys probe pki pki/lint pki/ocsp pki/inventory audit backup envelope outbound plugin")...)
 		case "helpers":
 			out = append(out, expand("*test */*test */*/*test")...)
 		case "everything":

@@ -134,7 +134,7 @@ func PageOf[N, T any](l leafward.List[N], wire func(*N) T) Page[T] {
 func Operations() []Info {
 	var all []Info
 	for _, group := range [][]Info{
-		healthOperations(), serverOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(),
+		healthOperations(), serverOperations(), teamOperations(), ownerOperations(), profileOperations(), renewalPolicyOperations(), issuerOperations(), authorityOperations(),
 		certificateOperations(), batchOperations(), keyOperations(), auditOperations(), pluginOperations(),
 		jobOperations(), revocationOperations(),
 		agentOperations(), targetOperations(),

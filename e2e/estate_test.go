@@ -152,6 +152,9 @@ func (e *estate) make(t testing.TB, base, team string) string {
 		return text(post(object{"role": "viewer"}), "id")
 	case "/api/v1/issuers":
 		return text(post(object{"type": "GenericCA"}), "id")
+	case "/api/v1/authorities": // a root that can go offline
+		base = "/api/v1/issuers"
+		return text(post(object{"type": "GenericCA", "enabled": false}), "authority_id")
 	case "/api/v1/targets":
 		agent := e.make(t, "/api/v1/agents", team)
 		return text(post(object{"type": "NGINX", "agent_id": agent, "config": object{"cert_path": "/etc/ssl/" + name + ".pem", "key_path": "/etc/ssl/" + name + ".key"}}), "id")

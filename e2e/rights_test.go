@@ -141,6 +141,7 @@ func (m *matrix) attempt(t *testing.T, op api.Info, who caller, id string) answe
 	if op.Method == http.MethodPost || op.Method == http.MethodPut {
 		body = map[string]string{
 			"agentReportJobStatus": `{"status":"Running"}`, "agentLeaseJob": `{"seconds":60}`, "agentAddJobSteps": `[]`, "agentSubmitCSR": `{"csr_pem":"none"}`, "submitCertificateCSR": `{"csr_pem":"none"}`,
+			"copyAuthorityKey": `{"recipients":["none"]}`, "takeAuthorityOffline": `{"copy_sha256":"none"}`, "bringAuthorityOnline": `{"sealed_key":"none"}`,
 		}[op.ID]
 		if body == "" {
 			body = "{}"

@@ -10,12 +10,10 @@ import (
 	"runtime"
 	"slices"
 
-	"golang.org/x/term"
-
-	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
 	"github.com/leafward/leafward/internal/cli"
 	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/envelope"
 )
 
 // dataFlags say which server's data is meant, as for serve.
@@ -48,20 +46,6 @@ func (f dataFlags) answer(s *cli.Session, done any, words func(io.Writer)) error
 	return e.Encode(done)
 }
 
-// askPassphrase asks the person at the terminal, without showing what is typed.
-func askPassphrase(s *cli.Session, other string) func(string) (leafward.Secret, error) {
-	return func(prompt string) (leafward.Secret, error) {
-		in := int(os.Stdin.Fd())
-		if !term.IsTerminal(in) {
-			return nil, leafward.Errorf(leafward.Invalid, "give --passphrase-file FILE (mode 0600), or "+other, "there is no terminal to ask for the passphrase")
-		}
-		fmt.Fprintf(s.Err, "%s: ", prompt)
-		text, err := term.ReadPassword(in)
-		fmt.Fprintln(s.Err)
-		return text, err
-	}
-}
-
 // backupCommand writes a backup of the database.
 type backupCommand struct {
 	File           string   `arg:"" help:"File to write, 0600."`
@@ -83,7 +67,7 @@ func (c *backupCommand) Run(ctx context.Context, s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	opener := app.Opener{PassphraseFile: c.PassphraseFile, Recipients: c.Recipient, Ask: askPassphrase(s, "--recipient")}
+	opener := envelope.Opener{PassphraseFile: c.PassphraseFile, Recipients: c.Recipient, Ask: s.AskPassphrase("--recipient")}
 	done, err := app.Backup(ctx, app.Backing{Serve: settings, Opener: opener, File: c.File, Force: c.Force, Version: version})
 	if err != nil {
 		return err
@@ -128,7 +112,7 @@ func (c *restoreCommand) Run(ctx context.Context, s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	opener := app.Opener{PassphraseFile: c.PassphraseFile, IdentityFile: c.Identity, Ask: askPassphrase(s, "--identity FILE")}
+	opener := envelope.Opener{PassphraseFile: c.PassphraseFile, IdentityFile: c.Identity, Ask: s.AskPassphrase("--identity FILE")}
 	done, err := app.Restore(ctx, app.Restoring{Serve: settings, Opener: opener, Newer: c.newer(), File: c.File, NothingNewer: c.NothingNewer, Version: version})
 	if err != nil {
 		return err
@@ -154,6 +138,9 @@ func tell(w io.Writer, taken app.Taken) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(taken.CRLs)) {
 		fmt.Fprintf(w, "  the CRL of %s goes on behind number %d\n", name, taken.CRLs[name])
+	}
+	if taken.Offline > 0 {
+		fmt.Fprintf(w, "  the keys of %d authorities had gone offline: the server removes them again when it starts\n", taken.Offline)
 	}
 	if taken.Lost > 0 {
 		fmt.Fprintf(w, "  %d certificates are of authorities that are not in the backup: nobody answers for them\n", taken.Lost)

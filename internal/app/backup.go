@@ -16,22 +16,14 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/backup"
 	"github.com/leafward/leafward/internal/config"
-	"github.com/leafward/leafward/internal/keys"
+	"github.com/leafward/leafward/internal/envelope"
 	"github.com/leafward/leafward/internal/store"
 )
-
-// Opener is what a backup is encrypted for, and opened with.
-type Opener struct {
-	PassphraseFile string
-	Recipients     []string                                     // public keys of age, to make a backup
-	IdentityFile   string                                       // private keys of age, to open one
-	Ask            func(prompt string) (leafward.Secret, error) // asks a person for the passphrase
-}
 
 // Backing says what to back up, and where to.
 type Backing struct {
 	config.Serve
-	Opener
+	envelope.Opener
 	File    string
 	Force   bool // replace the file when it is there
 	Version string
@@ -64,7 +56,7 @@ func Backup(ctx context.Context, b Backing) (done BackedUp, err error) {
 	if _, err := os.Lstat(b.File); err == nil && !b.Force {
 		return done, leafward.Errorf(leafward.Conflict, "name another file, or replace it with --force", "the file %s is there already", b.File)
 	}
-	to, err := b.recipients()
+	to, err := b.To("the backup")
 	if err != nil {
 		return done, err
 	}
@@ -168,49 +160,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// recipients are those who can open the backup.
-func (o Opener) recipients() ([]age.Recipient, error) {
-	if len(o.Recipients) > 0 {
-		return backup.ForRecipients(o.Recipients)
-	}
-	secret, err := o.passphrase("Passphrase for the backup")
-	if err != nil {
-		return nil, err
-	}
-	to, err := backup.ForPassphrase(secret)
-	if err != nil || o.PassphraseFile != "" {
-		return to, err
-	}
-	again, err := o.Ask("The same again")
-	if err == nil && string(again.Reveal()) != string(secret.Reveal()) {
-		err = leafward.Errorf(leafward.Invalid, "type it again", "the two passphrases are not the same")
-	}
-	return to, err
-}
-
-// identities are what opens a backup.
-func (o Opener) identities() ([]age.Identity, error) {
-	if o.IdentityFile != "" {
-		text, err := keys.ReadPrivate(o.IdentityFile)
-		if err != nil {
-			return nil, err
-		}
-		return backup.ByIdentities(text.Reveal())
-	}
-	secret, err := o.passphrase("Passphrase of the backup")
-	if err != nil {
-		return nil, err
-	}
-	return backup.ByPassphrase(secret)
-}
-
-func (o Opener) passphrase(prompt string) (leafward.Secret, error) {
-	if o.PassphraseFile == "" {
-		return o.Ask(prompt)
-	}
-	return keys.ReadPassphrase(o.PassphraseFile)
 }
 
 // keptAt is where the server finds its master key.

@@ -12,18 +12,19 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
 	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/envelope"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
 
 // passphrase is a file with a passphrase.
-func passphrase(t *testing.T, word string) app.Opener {
+func passphrase(t *testing.T, word string) envelope.Opener {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "pass")
 	if err := os.WriteFile(file, []byte(word+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return app.Opener{PassphraseFile: file}
+	return envelope.Opener{PassphraseFile: file}
 }
 
 // refusal fails the test unless the error is of the kind and says how to mend it, in words among which are those.
@@ -130,7 +131,7 @@ func TestABackupThatCannotBeRestoredLeavesNothing(t *testing.T) {
 	changed[len(changed)/2] ^= 1
 	for name, c := range map[string]struct {
 		file   string
-		opener app.Opener
+		opener envelope.Opener
 		kind   leafward.Kind
 		word   string
 	}{

@@ -35,13 +35,14 @@ func spaceIn(dir string) error {
 	return nil
 }
 
-// freshLists is nil while every CRL of ours is valid.
+// freshLists is nil while every CRL that this server can publish is valid: a server without traffic would not bring the key
+// of an offline authority back.
 func (a *App) freshLists(ctx context.Context) error {
 	var stale []string
 	err := a.db.View(ctx, func(v *store.View) error {
 		lists, err := v.Lists()
 		for _, l := range lists {
-			if l.Stale(v.Now) {
+			if l.Stale(v.Now) && !l.Offline {
 				stale = append(stale, l.Authority)
 			}
 		}

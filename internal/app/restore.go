@@ -14,13 +14,14 @@ import (
 	"github.com/leafward/leafward/internal/audit"
 	"github.com/leafward/leafward/internal/backup"
 	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/envelope"
 	"github.com/leafward/leafward/internal/store"
 )
 
 // Restoring says what to restore, and where to.
 type Restoring struct {
 	config.Serve
-	Opener
+	envelope.Opener
 	Newer
 	File         string
 	NothingNewer bool // nothing is left that knows more than the backup
@@ -57,7 +58,7 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 	if err := emptyDir(r.DataDir); err != nil {
 		return done, err
 	}
-	with, err := r.identities()
+	with, err := r.With("the backup")
 	if err != nil {
 		return done, err
 	}

@@ -26,6 +26,7 @@ type verbs struct {
 	auth         *auth.Service
 	settings     *lifecycle.Settings
 	issuers      *lifecycle.Issuers
+	authorities  *lifecycle.Authorities
 	certificates *lifecycle.Service
 	deploy       *deploy.Service
 	fleet        *fleet.Service
@@ -39,6 +40,7 @@ func (a *App) issuerTypes() []issuer.Plugin {
 // wire makes the verbs. This is the one place where a verb meets the engine: its kinds of jobs and its schedules.
 func (a *App) wire(context.Context) (err error) {
 	a.verbs.issuers = lifecycle.NewIssuers(a.db, a.master, a.issuerTypes())
+	a.verbs.authorities = lifecycle.NewAuthorities(a.authorities)
 	orders := lifecycle.NewOrders(a.db, a.master, a.verbs.issuers.Open, a.config.MaxRenewals)
 	prover := deploy.New(a.db, targetTypes(), outbound.New(outbound.Config{Allow: a.config.ProbeAllow}).DialContext)
 	kinds := slices.Concat(orders.Kinds(), prover.Kinds(), fleet.Kinds())
@@ -79,7 +81,7 @@ func (a *App) deps() (rest.Deps, error) {
 		return rest.Deps{}, fmt.Errorf("describing the plugins: %w", err)
 	}
 	return rest.Deps{
-		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Certificates: a.verbs.certificates, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
+		DB: a.db, Auth: a.verbs.auth, Settings: a.verbs.settings, Issuers: a.verbs.issuers, Authorities: a.verbs.authorities, Certificates: a.verbs.certificates, Deploy: a.verbs.deploy, Fleet: a.verbs.fleet,
 		Plugins: plugins, Checks: a.checks(),
 		Name: a.name, Build: rest.Build{Version: a.config.Version}, Log: a.log, Server: a.self,
 	}, nil

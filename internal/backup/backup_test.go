@@ -12,6 +12,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/backup"
+	"github.com/leafward/leafward/internal/envelope"
 )
 
 // made is a backup of a database of random octets, for a new key.
@@ -21,11 +22,11 @@ func made(t *testing.T, size int) (file, database []byte, with []age.Identity) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := backup.ForRecipients([]string{key.Recipient().String()})
+	to, err := envelope.ForRecipients([]string{key.Recipient().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	with, err = backup.ByIdentities([]byte("# a comment\n" + key.String() + "\n"))
+	with, err = envelope.ByIdentities([]byte("# a comment\n" + key.String() + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestABackupOpensForThoseItWasMadeFor(t *testing.T) {
 		t.Errorf("another's key: %v", err)
 	}
 	word := leafward.Secret("correct horse battery")
-	to, err := backup.ForPassphrase(word)
+	to, err := envelope.ForPassphrase(word)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestABackupOpensForThoseItWasMadeFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]leafward.Kind{"correct horse battery": "", "correct horse batterz": leafward.Denied} {
-		with, err := backup.ByPassphrase(leafward.Secret(text))
+		with, err := envelope.ByPassphrase(leafward.Secret(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,18 +114,18 @@ func TestABackupOpensForThoseItWasMadeFor(t *testing.T) {
 }
 
 func TestKeysThatAreNoneAreRefused(t *testing.T) {
-	if _, err := backup.ForPassphrase(leafward.Secret("short")); err == nil || strings.Contains(err.Error(), "short") {
+	if _, err := envelope.ForPassphrase(leafward.Secret("short")); err == nil || strings.Contains(err.Error(), "short") {
 		t.Errorf("a short passphrase: %v", err)
 	}
-	if _, err := backup.ByPassphrase(nil); err == nil {
+	if _, err := envelope.ByPassphrase(nil); err == nil {
 		t.Error("an empty passphrase was taken")
 	}
 	for _, text := range []string{"", "age1nonsense", "AGE-SECRET-KEY-1"} {
-		if _, err := backup.ForRecipients([]string{text}); err == nil {
+		if _, err := envelope.ForRecipients([]string{text}); err == nil {
 			t.Errorf("%q was taken for a recipient", text)
 		}
 	}
-	if _, err := backup.ByIdentities([]byte("AGE-SECRET-KEY-nonsense")); err == nil || strings.Contains(err.Error(), "nonsense") {
+	if _, err := envelope.ByIdentities([]byte("AGE-SECRET-KEY-nonsense")); err == nil || strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("a file without a key: %v", err)
 	}
 }

@@ -29,7 +29,7 @@ func (c *CA) placeOf(ctx context.Context, own *x509.Certificate) (at place, err 
 	}
 	return at, c.db.View(ctx, func(v *store.View) error {
 		a, found, err := v.AuthorityOf(hex.EncodeToString(own.SubjectKeyId), own.RawSubject)
-		if err != nil || !found || a.Custody != custodyExternal {
+		if err != nil || !found || a.Custody != leafward.CustodyExternal {
 			return err
 		}
 		key, err := v.KeyPair(a.Key)
@@ -51,7 +51,7 @@ func (f *founded) claim(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
-	if a.ID != f.authority.ID || a.Custody != custodyExternal || !key.CompromisedAt.IsZero() {
+	if a.ID != f.authority.ID || a.Custody != leafward.CustodyExternal || !key.CompromisedAt.IsZero() {
 		return leafward.Errorf(leafward.Conflict, "use the issuer that has it, or have a certificate made for another key", "the key of the authority %s is known here already", f.authority.Name)
 	}
 	f.known, f.key.Row, f.authority.Row = true, key.Row, a.Row
@@ -98,7 +98,7 @@ func (f *founded) answer(tx *store.Tx) error {
 // answerFor lets the authority that signed a certificate know its serial, if the authority is ours and does not.
 func answerFor(tx *store.Tx, cert *leafward.CACertificate, name string) error {
 	signer, found, err := tx.FindAuthority(cert.Signer)
-	if err != nil || !found || signer.Custody != custodyLocal {
+	if err != nil || !found || !signer.Ours() {
 		return err
 	}
 	if _, known, err := tx.Serial(signer.ID, cert.Serial); err != nil || known {
@@ -151,7 +151,7 @@ func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error
 	}
 	a = leafward.Authority{
 		Row: leafward.Row{ID: store.NewID("ca")}, Name: label(cert), Subject: cert.RawSubject, SKI: hex.EncodeToString(cert.SubjectKeyId), Algorithm: kind.Algorithm, Size: kind.Size,
-		Custody: custodyExternal, State: leafward.AuthorityActive, Parent: signer, NotAfter: cert.NotAfter,
+		Custody: leafward.CustodyExternal, State: leafward.AuthorityActive, Parent: signer, NotAfter: cert.NotAfter,
 	}
 	key, found, err := tx.KeyPairOf(spki)
 	if err != nil {

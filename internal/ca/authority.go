@@ -51,13 +51,11 @@ func locate(v *store.View, id string) (leafward.Authority, error) {
 			return a, err
 		}
 	}
-	if a.Custody != custodyLocal {
+	if !a.Ours() {
 		return a, notOurs(id)
 	}
 	return a, nil
 }
-
-const custodyLocal, custodyExternal = "local", "external"
 
 func notOurs(id string) error {
 	return leafward.Errorf(leafward.UnsupportedType, "ask the CA that signs for it: its addresses are in its certificates",
@@ -114,16 +112,30 @@ func (c *CA) open(ctx context.Context, id string) (a *authority, err error) {
 	return a, err
 }
 
-// signer opens the authority's private key and makes sure that it is the key of its certificate.
+// signer opens the authority's private key, unless that is offline.
 func (c *CA) signer(a *authority) (crypto.Signer, error) {
+	if err := a.Away(); err != nil {
+		return nil, err
+	}
+	return c.unlock(a)
+}
+
+// unlock opens the authority's private key and makes sure that it is the key of its certificate.
+func (c *CA) unlock(a *authority) (crypto.Signer, error) {
 	signer, err := c.ring.Open(keys.Ref{Where: keys.Sealed, Sealed: a.key.Sealed, Context: keyContext(a.key.ID)})
 	if err != nil {
 		return nil, fmt.Errorf("the key of authority %s: %w", a.Name, err)
 	}
-	if key, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(a.cert.PublicKey) {
+	if !isKeyOf(signer, a.cert) {
 		return nil, leafward.Errorf(leafward.Internal, "restore the database from a backup", "the stored key of authority %s is not the key of its certificate", a.Name)
 	}
 	return signer, nil
+}
+
+// isKeyOf tells whether a private key is that of a certificate.
+func isKeyOf(signer crypto.Signer, cert *x509.Certificate) bool {
+	key, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(cert.PublicKey)
 }
 
 // keyContext is the place of a key pair's private part.

@@ -71,8 +71,10 @@ func sleep(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
 func (c *CA) publishDue(ctx context.Context) error {
 	var due []string
 	err := c.db.View(ctx, func(v *store.View) (err error) {
-		due, err = v.DueCRLs()
-		return err
+		if due, err = v.DueCRLs(); err != nil {
+			return err
+		}
+		return c.forgetKeys(v)
 	})
 	if err != nil || len(due) == 0 {
 		return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/hook"
 	"github.com/leafward/leafward/internal/keys"
@@ -223,4 +224,11 @@ func sound(t testing.TB, w *world, id string) {
 	if len(steps) != 5 {
 		t.Errorf("%d steps", len(steps))
 	}
+}
+
+// authority is the row of an authority.
+func (w *world) authority(t testing.TB, id string) (a leafward.Authority) {
+	t.Helper()
+	check(t, w.config.DB.View(w.ctx, func(v *store.View) (err error) { a, err = v.Authority(id); return err }))
+	return a
 }

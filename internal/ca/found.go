@@ -90,7 +90,7 @@ func (c *CA) begin(issuer, name string, key crypto.Signer, at place) (*founded, 
 	f := &founded{signer: key}
 	f.authority = leafward.Authority{
 		Row: leafward.Row{ID: at.authority}, Issuer: issuer, Name: name, Algorithm: kind.Algorithm, Size: kind.Size,
-		Custody: custodyLocal, State: leafward.AuthorityActive, CRLHours: crlHours,
+		Custody: leafward.CustodyLocal, State: leafward.AuthorityActive, CRLHours: crlHours,
 	}
 	f.key = leafward.Key{
 		Row: leafward.Row{ID: at.key}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size,
@@ -246,7 +246,7 @@ func (c *CA) remakeAll(ctx context.Context) error {
 			return err
 		}
 		for _, row := range rows {
-			if row.Custody != custodyLocal || row.State != leafward.AuthorityActive {
+			if row.Custody != leafward.CustodyLocal || row.State != leafward.AuthorityActive {
 				continue
 			}
 			a, err := c.load(v, row)

@@ -98,13 +98,14 @@ type token struct {
 	staleBy   string          // its authority
 	spki      string
 	below     bool // it is for the certificate of an authority
+	own       bool // the authority asks itself, for another or a responder
 	resumed   bool // the reservation is stored already
 	used      atomic.Bool
 }
 
 // prepare makes the token: a stored reservation of the same request while it lasts, else a new draft that was linted.
 func (c *CA) prepare(ctx context.Context, o Order) (*token, error) {
-	t := &token{below: o.authority != nil}
+	t := &token{below: o.authority != nil, own: o.authority != nil || o.ocspNoCheck}
 	spki, err := pki.SPKISHA256(o.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("the public key: %w", err)
@@ -117,6 +118,9 @@ func (c *CA) prepare(ctx context.Context, o Order) (*token, error) {
 		now = v.Now
 		row, err := locate(v, o.Authority)
 		if err != nil {
+			return err
+		}
+		if err := row.Away(); err != nil {
 			return err
 		}
 		if row.State != leafward.AuthorityActive && !(o.ocspNoCheck && row.State == leafward.AuthorityRetiring) {
@@ -145,6 +149,19 @@ func (c *CA) prepare(ctx context.Context, o Order) (*token, error) {
 		t.stale, t.staleBy = last.Serial, last.Authority
 	}
 	return t, c.draft(t, o, now)
+}
+
+// present refuses what an authority was to sign for itself and whose key went offline meanwhile: it does not go while
+// anything is reserved. An issuer is switched off before the key of its authority goes.
+func present(tx *store.Tx, t *token) error {
+	if !t.own {
+		return nil
+	}
+	row, err := tx.Authority(t.authority.ID)
+	if err != nil {
+		return err
+	}
+	return row.Away()
 }
 
 // usable refuses a key that must not be certified: a compromised one, and for a leaf that of an authority.
@@ -281,6 +298,9 @@ func (c *CA) reserve(ctx context.Context, t *token) error {
 	if !t.resumed {
 		err := c.db.Write(ctx, func(tx *store.Tx) error {
 			if err := usable(&tx.View, t); err != nil {
+				return err
+			}
+			if err := present(tx, t); err != nil {
 				return err
 			}
 			if t.stale != "" {

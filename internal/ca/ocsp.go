@@ -265,7 +265,7 @@ func (d *directory) find(c *CA, v *store.View, here leafward.Authority, cert ocs
 
 // add remembers the hashes of an authority of ours.
 func (d *directory) add(c *CA, v *store.View, row leafward.Authority) error {
-	if d.ids[row.ID] || row.Custody != custodyLocal || row.Certificate == "" {
+	if d.ids[row.ID] || !row.Ours() || row.Certificate == "" {
 		return nil
 	}
 	own, err := v.CACertificate(row.Certificate)

@@ -126,14 +126,26 @@ func signerOf(v *store.View, list *x509.RevocationList) (leafward.Authority, err
 
 // Republish makes a new CRL for every authority that publishes, whether one is due or not: the lists that the database knows
 // are not the last that the world has seen.
+//
+// An authority whose key is in the database although it had gone offline signs its last list, and the key goes again.
 func (c *CA) Republish(ctx context.Context) error {
 	ctx = system(ctx)
-	var ids []string
+	var ids, leaving []string
 	err := c.db.View(ctx, func(v *store.View) error {
 		rows, err := v.Authorities()
 		for _, row := range rows {
-			if row.Custody == custodyLocal && row.Certificate != "" && row.State != leafward.AuthorityRetired && row.NotAfter.After(v.Now) {
+			if row.Custody == leafward.CustodyLocal && row.Certificate != "" && row.State != leafward.AuthorityRetired && row.NotAfter.After(v.Now) {
 				ids = append(ids, row.ID)
+			}
+			if row.Away() == nil || !row.NotAfter.After(v.Now) {
+				continue
+			}
+			key, err := v.KeyPair(row.Key)
+			if err != nil {
+				return err
+			}
+			if len(key.Sealed) > 0 {
+				leaving = append(leaving, row.ID)
 			}
 		}
 		return err
@@ -144,5 +156,52 @@ func (c *CA) Republish(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("the CRL of %s: %w", id, err))
 		}
 	}
+	for _, id := range leaving {
+		if err := c.leaveAgain(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("taking the key of %s offline again: %w", id, err))
+		}
+	}
 	return errors.Join(append(errs, err)...)
+}
+
+// leaveAgain removes the key of an authority that had gone offline, and came back with a database that was put back.
+func (c *CA) leaveAgain(ctx context.Context, id string) error {
+	may := func(v *store.View, row *leafward.Authority) error {
+		row.CRLHours = max(1, int(min(time.Duration(row.CRLHours)*time.Hour, row.NotAfter.Sub(v.Now))/time.Hour))
+		return nil
+	}
+	return c.leave(ctx, id, may, func(tx *store.Tx, row *leafward.Authority, list *leafward.CRL) {
+		c.log.WarnContext(ctx, "the key of an authority that had gone offline came back with an older database, and was removed again", "authority", row.Name)
+		tx.Record(leafward.AuthorityTakenOffline, row.ID, "", leafward.Details{
+			"name": row.Name, "copy_sha256": row.Copy, "crl_hours": row.CRLHours, "crl_next_update": list.NextUpdate.Format(time.RFC3339), "again": true,
+		})
+	})
+}
+
+// RecoverOffline notes that the key of an authority had gone offline. The key stays until the server starts: it has a list
+// to sign, and it may have come back since.
+func RecoverOffline(tx *store.Tx, id, sha string, hours int, at time.Time) (changed bool, err error) {
+	row, found, err := tx.FindAuthority(id)
+	if err != nil || !found || row.Custody != leafward.CustodyLocal {
+		return false, err
+	}
+	row.Custody, row.Copy, row.CRLHours, row.OfflineAt = leafward.CustodyOffline, sha, hours, at
+	tx.PutAuthority(&row)
+	return true, tx.Err()
+}
+
+// RecoverOnline notes that the key of an authority had come back, if the database has it: otherwise it stays offline, and is
+// brought back once more.
+func RecoverOnline(tx *store.Tx, id string) (changed bool, err error) {
+	row, found, err := tx.FindAuthority(id)
+	if err != nil || !found || row.Custody != leafward.CustodyOffline {
+		return false, err
+	}
+	key, err := tx.KeyPair(row.Key)
+	if err != nil || len(key.Sealed) == 0 {
+		return false, err
+	}
+	row.Custody, row.CRLHours, row.OfflineAt = leafward.CustodyLocal, crlHours, time.Time{}
+	tx.PutAuthority(&row)
+	return true, tx.Err()
 }

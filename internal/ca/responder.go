@@ -21,8 +21,9 @@ const (
 	responderRetry    = time.Minute // after a renewal that failed
 )
 
-// errEnded says that an authority's own certificate is over, or the last that it signed, so that nobody answers for it.
-var errEnded = errors.New("the authority is over")
+// errEnded says that nobody answers for an authority: its own certificate is over, or the last that it signed, or its last
+// responder, and it makes no other because it is retired or its key is offline. RFC 6960 §2.3 calls that unauthorized.
+var errEnded = errors.New("the authority has no responder any more")
 
 // responder is a delegate that signs OCSP responses for one authority. Its key lies sealed in the database, so that all
 // replicas share it and a start needs no write.
@@ -120,7 +121,7 @@ func (c *CA) PrepareResponders(ctx context.Context) error {
 	}
 	var failed []error
 	for _, row := range rows {
-		if row.Custody != custodyLocal || row.Certificate == "" {
+		if row.Custody != leafward.CustodyLocal || row.Certificate == "" {
 			continue
 		}
 		if _, err := c.responder(ctx, row.ID, now); err != nil && !errors.Is(err, errEnded) {
@@ -150,15 +151,15 @@ func (c *CA) nextResponder(ctx context.Context, id string, now time.Time) (*resp
 	if now.After(a.cert.NotAfter) {
 		return nil, errEnded
 	}
-	retired := a.State == leafward.AuthorityRetired
+	last := a.State == leafward.AuthorityRetired || a.Away() != nil // no other is made
 	if len(stored.DER) > 0 {
 		old, err := c.openResponder(stored)
-		if err == nil && (old.fresh(now) || old.valid(now) && (retired || !old.cert.NotAfter.Before(a.cert.NotAfter))) {
+		if err == nil && (old.fresh(now) || old.valid(now) && (last || !old.cert.NotAfter.Before(a.cert.NotAfter))) {
 			old.renewed = now.Add(responderRetry)
 			return old, nil
 		}
 	}
-	if retired {
+	if last {
 		return nil, errEnded
 	}
 	made, err := c.makeResponder(ctx, a)

@@ -26,7 +26,7 @@ func (c *CA) Succeed(ctx context.Context) error {
 			return err
 		}
 		for _, row := range rows {
-			if row.Custody != custodyLocal || row.Certificate == "" {
+			if !row.Ours() || row.Certificate == "" {
 				continue
 			}
 			a, err := c.load(v, row)
@@ -61,25 +61,36 @@ func (c *CA) Succeed(ctx context.Context) error {
 	return err
 }
 
-// ages tells whether an active authority needs a successor that can be made here.
+// ages tells whether an active authority needs a successor that can be made now.
 func (c *CA) ages(v *store.View, a *authority) (bool, error) {
-	if a.root || a.imported || a.Issuer == "" || a.Successor != "" {
-		return false, nil
-	}
-	parent, found, err := v.FindAuthority(a.Parent)
-	if err != nil || !found || parent.Custody != custodyLocal || parent.State != leafward.AuthorityActive {
+	due, _, err := c.successorDue(v, a)
+	if err != nil || due.IsZero() || !v.Now.After(due) {
 		return false, err
 	}
+	parent, err := v.Authority(a.Parent)
+	return err == nil && parent.Away() == nil, err
+}
+
+// successorDue is when an active authority gets a successor here, and the longest lifetime of what it signs; zero when it
+// gets none.
+func (c *CA) successorDue(v *store.View, a *authority) (due time.Time, longest time.Duration, err error) {
+	if a.State != leafward.AuthorityActive || a.Away() != nil || a.root || a.imported || a.Issuer == "" || a.Successor != "" {
+		return due, 0, nil
+	}
+	parent, found, err := v.FindAuthority(a.Parent)
+	if err != nil || !found || !parent.Ours() || parent.State != leafward.AuthorityActive {
+		return due, 0, err
+	}
 	if !parent.NotAfter.After(a.cert.NotAfter) {
-		return false, nil // a successor would end no later
+		return due, 0, nil // a successor would end no later
 	}
 	issuer, err := v.Issuer(a.Issuer)
 	if err != nil || issuer.Authority != a.ID {
-		return false, err
+		return due, 0, err
 	}
-	longest, err := v.LongestLife(issuer.Team)
+	longest, err = v.LongestLife(issuer.Team)
 	life := a.cert.NotAfter.Sub(a.cert.NotBefore)
-	return a.cert.NotAfter.Sub(v.Now) < min(2*longest, life/2), err
+	return a.cert.NotAfter.Add(-min(2*longest, life/2)), longest, err
 }
 
 // succeed makes the successor and hands the issuer over to it.

@@ -302,13 +302,6 @@ func TestDatesAreRightAtOddMoments(t *testing.T) {
 	}
 }
 
-// authority is the row of an authority.
-func (w *world) authority(t *testing.T, id string) (a leafward.Authority) {
-	t.Helper()
-	check(t, w.config.DB.View(w.ctx, func(v *store.View) (err error) { a, err = v.Authority(id); return err }))
-	return a
-}
-
 // upTo verifies a certificate at a moment up to the root, with its chain.
 func (w *world) upTo(t *testing.T, issued ca.Issued, at time.Time) {
 	t.Helper()

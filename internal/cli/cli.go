@@ -44,6 +44,7 @@ type Commands struct {
 	Import  importCommand  `cmd:"" help:"Take in certificates that were signed elsewhere, from PEM and CSV files." group:"Certificates:"`
 	Target  targetCommands `cmd:"" help:"Places where certificates are installed." group:"Certificates:"`
 	Job     jobCommands    `cmd:"" help:"Work that is done and waits to be done." group:"Look:"`
+	CA      caCommands     `cmd:"" name:"ca" help:"Authorities: where their keys are; take the root offline." group:"Administer:"`
 	Audit   auditCommands  `cmd:"" help:"The audit log: export it, verify an export." group:"Look:"`
 	Key     keyCommands    `cmd:"" help:"API keys." group:"Administer:"`
 	Version versionCommand `cmd:"" help:"Print the version of this program." group:"Look:"`

@@ -46,8 +46,9 @@ func TestEveryCommandAnswersInJSONAndInNothingElse(t *testing.T) {
 	if _, err := api.RegisterAgent.Call(t.Context(), d.Admin, api.Make[api.AgentRegister]{Body: api.AgentRegister{Name: api.Some("web1")}}); err != nil {
 		t.Fatal(err)
 	}
-	bundle := filepath.Join(dir, "bundle.pem")
+	bundle, away := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "root.age")
 	foreignList(t, bundle)
+	root, word := answer[api.Authority](d, "ca", "show").ID, passphraseIn(t, dir, "correct horse battery")
 	typedOnes := map[string]bool{}
 	for _, c := range []struct {
 		code int
@@ -62,6 +63,10 @@ func TestEveryCommandAnswersInJSONAndInNothingElse(t *testing.T) {
 		{0, "agent invite"},
 		{0, "agent invite --for web1"},
 		{0, "agent list"},
+		{0, "ca list"},
+		{0, "ca show"},
+		{0, "ca offline --out " + away + " --passphrase-file " + word},
+		{0, "ca online " + root + " " + away + " --passphrase-file " + word},
 		{0, "target add shop --type nginx --agent web1 --cert-path /etc/nginx/shop.pem --key-path /etc/nginx/shop.key"},
 		{0, "target list"},
 		{1, "target test shop"},

@@ -43,6 +43,7 @@ type Ring struct {
 // entry is an open key; digest is that of its reference and content, so that a key that was replaced is opened anew.
 type entry struct {
 	digest [sha256.Size]byte
+	place  Context
 	signer crypto.Signer
 }
 
@@ -86,7 +87,7 @@ func (r *Ring) Open(ref Ref) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.keep(digest, signer), nil
+	return r.keep(entry{digest, ref.Context, signer}), nil
 }
 
 func digestOf(ref Ref, content []byte) [sha256.Size]byte {
@@ -141,16 +142,42 @@ func (r *Ring) kept(digest [sha256.Size]byte) crypto.Signer {
 
 // keep remembers an open key, lets go the one that was used longest ago when there are too many, and gives the signer
 // that all callers share.
-func (r *Ring) keep(digest [sha256.Size]byte, signer crypto.Signer) crypto.Signer {
+func (r *Ring) keep(e entry) crypto.Signer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if element := r.opened[digest]; element != nil {
+	if element := r.opened[e.digest]; element != nil {
 		return element.Value.(entry).signer
 	}
-	r.opened[digest] = r.recent.PushFront(entry{digest, signer})
+	r.opened[e.digest] = r.recent.PushFront(e)
 	if r.recent.Len() > r.capacity {
 		last := r.recent.Back()
 		delete(r.opened, r.recent.Remove(last).(entry).digest)
 	}
-	return signer
+	return e.signer
+}
+
+// Forget lets go of an open key, by the place where it was sealed. Memory that it took is not overwritten.
+func (r *Ring) Forget(place Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for element := r.recent.Front(); element != nil; {
+		next := element.Next()
+		if e := element.Value.(entry); e.place == place {
+			r.recent.Remove(element)
+			delete(r.opened, e.digest)
+		}
+		element = next
+	}
+}
+
+// Holds tells whether the key of a place is open.
+func (r *Ring) Holds(place Context) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for element := r.recent.Front(); element != nil; element = element.Next() {
+		if element.Value.(entry).place == place {
+			return true
+		}
+	}
+	return false
 }

@@ -18,6 +18,7 @@ type Recovered struct {
 	Revocations int `json:"revocations"`  // and releases of holds
 	Keys        int `json:"keys_revoked"` // API keys and keys of agents
 	Lost        int `json:"lost"`         // certificates of authorities that are not in the database
+	Offline     int `json:"offline"`      // authorities whose keys had gone offline, and go again at the start
 }
 
 // Add adds the counts of another part.
@@ -26,11 +27,12 @@ func (r *Recovered) Add(part Recovered) {
 	r.Revocations += part.Revocations
 	r.Keys += part.Keys
 	r.Lost += part.Lost
+	r.Offline += part.Offline
 }
 
-// Recover does again what the event tells: that a serial was issued, taken in, revoked or released, a CRL published, or a key
-// revoked. Doing it twice changes nothing more. Certificates that were issued meanwhile are known by their serials only; what
-// else was changed is not done again.
+// Recover does again what the event tells: that a serial was issued, taken in, revoked or released, a CRL published, a key
+// revoked, or the key of an authority gone offline or come back. Doing it twice changes nothing more. Certificates that were
+// issued meanwhile are known by their serials only; what else was changed is not done again.
 func Recover(tx *store.Tx, e *leafward.Event) (done Recovered, err error) {
 	switch e.Action {
 	case leafward.CertificateIssued, leafward.CertificateImported:
@@ -45,6 +47,22 @@ func Recover(tx *store.Tx, e *leafward.Event) (done Recovered, err error) {
 		}
 		if err = store.DetailsOf(e, &told); err == nil {
 			tx.RaiseCRL(e.ResourceID, told.Number)
+		}
+	case leafward.AuthorityTakenOffline:
+		var told struct {
+			Copy  string `json:"copy_sha256"`
+			Hours int    `json:"crl_hours"`
+		}
+		if err = store.DetailsOf(e, &told); err == nil {
+			var changed bool
+			if changed, err = ca.RecoverOffline(tx, e.ResourceID, told.Copy, told.Hours, e.At); changed {
+				done.Offline++
+			}
+		}
+	case leafward.AuthorityBroughtOnline:
+		var changed bool
+		if changed, err = ca.RecoverOnline(tx, e.ResourceID); changed {
+			done.Offline--
 		}
 	case leafward.KeyRevoked:
 		var changed bool

@@ -190,6 +190,12 @@ func ParsePrivateKeyPEM(text []byte) (crypto.Signer, error) {
 	return parsePrivateKey(block.Type, block.Bytes)
 }
 
+// ParseKeyFile reads the private key of a PEM text in which its certificates may stand behind it.
+func ParseKeyFile(text []byte) (crypto.Signer, error) {
+	key, _, _ := bytes.Cut(text, []byte("-----BEGIN "+pemCertificate+"-----"))
+	return ParsePrivateKeyPEM(key)
+}
+
 func parsePrivateKey(pemType string, der []byte) (crypto.Signer, error) {
 	if len(der) > maxKeyDER {
 		return nil, fmt.Errorf("the private key has %d octets; at most %d are read", len(der), maxKeyDER)

@@ -101,3 +101,14 @@ func (tx *Tx) AddCACertificate(c *leafward.CACertificate) { add(tx, caCertificat
 
 // PutCACertificate writes a certificate of an authority that was read in this transaction.
 func (tx *Tx) PutCACertificate(c *leafward.CACertificate) { put(tx, caCertificates(), c) }
+
+// SigningFor lists the issuers that are switched on and for which the authority signs, whoever asks.
+func (v *View) SigningFor(authority string) (names []string, err error) {
+	err = v.rows(func(scan func(...any) error) error {
+		var name string
+		err := scan(&name)
+		names = append(names, name)
+		return err
+	}, "SELECT name FROM issuers WHERE authority = $1 AND enabled ORDER BY name", authority)
+	return names, err
+}

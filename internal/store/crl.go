@@ -134,7 +134,7 @@ func (v *View) CRLStates() (states []CRLState, err error) {
 				coalesce(c.this_update, 0) AS this_update, coalesce(c.next_update, 0) AS next_update, coalesce(c.entries, 0) AS entries,
 				coalesce(length(c.der), 0) AS size, (SELECT count(*) FROM revocations r WHERE r.authority = a.id) AS waiting
 			FROM authorities a LEFT JOIN issuers i ON i.id = a.issuer LEFT JOIN crls c ON c.authority = a.id AND c.shard = 0
-			WHERE a.custody = 'local' AND a.state IN ('active', 'retiring')
+			WHERE a.custody IN ('local', 'offline') AND a.state IN ('active', 'retiring')
 			UNION ALL SELECT i.team, i.id, '', i.name, 0, 0, 0, 0, 0, 0 FROM issuers i WHERE i.authority = ''
 		) AS listed `+seen.where()+" ORDER BY issuer, authority", seen.args...)
 	for i := range states {

@@ -30,3 +30,11 @@ func (tx *Tx) CompromiseKey(id string) (spki string, err error) {
 	}
 	return k.SPKI, tx.err
 }
+
+// EraseKeyPair removes the private part of a key pair that was read in this transaction. It is overwritten in its place
+// before: what is only let go stays in the free space of a page of SQLite until that is used again.
+func (tx *Tx) EraseKeyPair(k *leafward.Key) {
+	tx.Exec("UPDATE keys SET sealed = $2 WHERE id = $1", k.ID, make([]byte, len(k.Sealed)))
+	k.Sealed = []byte{}
+	put(tx, keyPairs(), k)
+}

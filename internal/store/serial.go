@@ -87,3 +87,18 @@ func (tx *Tx) PutRevocation(s *leafward.Serial) {
 	tx.Fail(err)
 	tx.PutSerial(s)
 }
+
+// LiveLeaves counts, up to leafward.TotalCap, the valid certificates that an authority signed for others than authorities and
+// its own responders: it must be able to tell of their revocation at any time.
+func (v *View) LiveLeaves(authority string) (n int, err error) {
+	_, err = v.one(fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 FROM serials s WHERE s.authority = $1 AND s.not_after > $2 AND s.revoked_at = 0
+		AND s.state IN ('reserved', 'issued', 'imported') AND s.subject <> $1 AND s.no_revocation = FALSE
+		AND NOT EXISTS (SELECT 1 FROM ca_certificates c WHERE c.signer = s.authority AND c.serial = s.serial) LIMIT %d) AS live`, leafward.TotalCap), []any{authority, micros(v.Now)}, &n)
+	return n, err
+}
+
+// Reserved tells whether the authority has reserved a serial that is neither stored nor closed.
+func (v *View) Reserved(authority string) (bool, error) {
+	var one int
+	return v.one("SELECT 1 FROM serials WHERE authority = $1 AND state = 'reserved' LIMIT 1", []any{authority}, &one)
+}

@@ -91,3 +91,22 @@ func looking(c Config) (*sql.DB, error) {
 	}
 	return pool, err
 }
+
+// Truncate empties the log of an SQLite database into its file, so that no former state of a row is left in it. PostgreSQL
+// keeps its own log.
+func (db *DB) Truncate(ctx context.Context) (err error) {
+	if db.config.URL != "" {
+		return nil
+	}
+	pool, err := looking(db.config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	var busy, pages, moved int
+	err = pool.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	if err == nil && busy != 0 {
+		err = leafward.Errorf(leafward.Later, "", "the log of the database is being read")
+	}
+	return translate(err)
+}

@@ -62,7 +62,7 @@ func newHouse(t *testing.T, db *store.DB) house {
 		}
 		h.keys[k.name] = secret
 	}
-	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
+	deps := rest.Deps{DB: db, Auth: a, Settings: lifecycle.NewSettings(db, lifecycle.Replan), Issuers: issuers, Authorities: lifecycle.NewAuthorities(h.ca), Build: rest.Build{Version: "test"}, Log: log, Server: func() api.Server { return api.Server{Version: "test", URLs: []string{}} }}
 	work(t, &deps, master)
 	h.Server = httptest.NewServer(a.Identify(rest.New(deps)))
 	t.Cleanup(h.Close)

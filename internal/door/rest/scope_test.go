@@ -23,6 +23,7 @@ func makers() map[string]maker {
 		"/api/v1/profiles":         posted("/api/v1/profiles", `"name":"p #"`),
 		"/api/v1/renewal-policies": posted("/api/v1/renewal-policies", `"name":"r #"`),
 		"/api/v1/issuers":          posted("/api/v1/issuers", `"type":"GenericCA","name":"i #"`),
+		"/api/v1/authorities":      authorityOf,
 		"/api/v1/certificates":     posted("/api/v1/certificates", `"common_name":"c#.example.com"`),
 		"/api/v1/keys":             posted("/api/v1/keys", `"role":"viewer","name":"k #"`),
 		"/api/v1/audit":            eventOf,
@@ -37,7 +38,10 @@ func makers() map[string]maker {
 
 // bodies are those of operations that refuse an empty object before they look for what they are about.
 func bodies() map[string]string {
-	return map[string]string{"agentReportJobStatus": `{"status":"Running"}`, "agentLeaseJob": `{"seconds":60}`, "agentAddJobSteps": `[]`, "agentSubmitCSR": `{"csr_pem":"none"}`, "submitCertificateCSR": `{"csr_pem":"none"}`}
+	return map[string]string{
+		"agentReportJobStatus": `{"status":"Running"}`, "agentLeaseJob": `{"seconds":60}`, "agentAddJobSteps": `[]`, "agentSubmitCSR": `{"csr_pem":"none"}`, "submitCertificateCSR": `{"csr_pem":"none"}`,
+		"copyAuthorityKey": `{"recipients":["none"]}`, "takeAuthorityOffline": `{"copy_sha256":"none"}`, "bringAuthorityOnline": `{"sealed_key":"none"}`,
+	}
 }
 
 // properties are enough to make a thing by a POST to the path.
@@ -80,6 +84,17 @@ func posted(path, properties string) maker {
 		}
 		return out["id"].(string)
 	}
+}
+
+// authorityOf is the root of an issuer of a team, which is switched off, so that the root can go offline.
+func authorityOf(t *testing.T, h house, team string) string {
+	t.Helper()
+	id := posted("/api/v1/issuers", `"type":"GenericCA","enabled":false,"name":"i #"`)(t, h, team)
+	status, out, _ := h.send(t, "admin", "GET", "/api/v1/issuers/"+id, "")
+	if status != 200 {
+		t.Fatalf("%d %v", status, out)
+	}
+	return out["authority_id"].(string)
 }
 
 // jobOf is a deployment of a team.

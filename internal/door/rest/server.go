@@ -18,6 +18,7 @@ type Deps struct {
 	Auth         *auth.Service
 	Settings     *lifecycle.Settings
 	Issuers      *lifecycle.Issuers
+	Authorities  *lifecycle.Authorities
 	Certificates *lifecycle.Service
 	Deploy       *deploy.Service
 	Fleet        *fleet.Service
@@ -43,7 +44,7 @@ func build(d Deps) *router {
 	r := newRouter(d.Build.Version, d.Log)
 	s := &server{Deps: d, flights: newFlights()}
 	for _, group := range []func(*router){
-		s.health, s.self, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.certificates, s.batches, s.apiKeys, s.audit, s.plugins,
+		s.health, s.self, s.teams, s.owners, s.profiles, s.renewalPolicies, s.issuers, s.authorities, s.certificates, s.batches, s.apiKeys, s.audit, s.plugins,
 		s.jobs, s.revocation,
 		s.agents, s.agentWork, s.invitations, s.targets,
 	} {

@@ -1,0 +1,105 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/leafward/leafward/api"
+)
+
+// passphraseIn is a file with a passphrase.
+func passphraseIn(t *testing.T, dir, word string) string {
+	t.Helper()
+	file := filepath.Join(dir, strings.ReplaceAll(word, " ", "-")+".pass")
+	if err := os.WriteFile(file, []byte(word+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestARootIsTakenOfflineIntoAFileAndBroughtBackFromIt(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	root := answer[api.Authority](d, "ca", "show")
+	file, word := filepath.Join(dir, "root.age"), passphraseIn(t, dir, "correct horse battery")
+	d.ok("ca", "list").has(t, 0, "CRL UNTIL", root.Name, "root", "issuing", "local", "active")
+	d.refused("usage", "--crl-days is 0", "ca", "offline", "--out", file, "--passphrase-file", word, "--crl-days", "0")
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Fatalf("a key that stayed is in a file: %v", err)
+	}
+	d.ok("ca", "offline", "--out", file, "--passphrase-file", word, "--crl-days", "20").
+		has(t, 0, "✔ the key of "+root.Name+" is in "+file+" and no more on the server; the file was read back, and holds the key", "! its CRL is valid until")
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the file has mode %v: %v", info.Mode(), err)
+	}
+	d.ok("ca", "show").has(t, 0, "offline since")
+	d.ok("status").has(t, 0, "ready")
+	d.refused("conflict", "is offline since", "ca", "offline", "--out", file+"2", "--passphrase-file", word)
+	d.ok("issue", "www.example.com", "--out", dir)
+
+	d.refused("forbidden", "a wrong passphrase", "ca", "online", root.Name, file, "--passphrase-file", passphraseIn(t, dir, "another horse battery"))
+	damaged := filepath.Join(dir, "damaged")
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(damaged, text[:len(text)/2], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.refused("invalid_request", "is not whole", "ca", "online", root.Name, damaged, "--passphrase-file", word)
+	d.refused("not_found", "cannot be read", "ca", "online", root.Name, file+"3", "--passphrase-file", word)
+	d.refused("not_found", "no authority named", "ca", "online", "nobody", file, "--passphrase-file", word)
+	d.ok("ca", "online", root.Name, file, "--passphrase-file", word).has(t, 0, "✔ the key of "+root.Name+" is on the server, and its CRL is new")
+	d.refused("conflict", "is local, not offline", "ca", "online", root.Name, file, "--passphrase-file", word)
+}
+
+func TestAnOfflineKeyIsEncryptedToARecipientAndProvedWithItsIdentity(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	root := answer[api.Authority](d, "ca", "show")
+	var with []string
+	for _, name := range []string{"keeper", "stranger"} {
+		key, err := age.GenerateX25519Identity()
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), []byte(key.String()+"\n"), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		with = append(with, key.Recipient().String())
+	}
+	file := filepath.Join(dir, "root.age")
+	offline := func(more ...string) []string { return append([]string{"ca", "offline", "--out", file}, more...) }
+	d.refused("usage", "--identity goes with --recipient", offline("--identity", filepath.Join(dir, "keeper"))...)
+	d.refused("forbidden", "cannot be opened", offline("--recipient", with[0], "--identity", filepath.Join(dir, "stranger"))...)
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Fatalf("a file that did not open is left: %v", err)
+	}
+	d.refused("invalid_request", "is not a public key of age", offline("--recipient", "age1nonsense")...)
+	d.ok(offline("--recipient", with[0], "--identity", filepath.Join(dir, "keeper"))...).has(t, 0, "and holds the key")
+	d.refused("forbidden", "cannot be opened", "ca", "online", root.ID, file, "--identity", filepath.Join(dir, "stranger"))
+	d.ok("ca", "online", root.ID, file, "--identity", filepath.Join(dir, "keeper"))
+	file += "2"
+	d.ok(offline("--recipient", with[0], "--recipient", with[1])...).has(t, 0, "nobody tried")
+	other := filepath.Join(dir, "other.age")
+	d.ok("ca", "online", root.ID, file, "--identity", filepath.Join(dir, "stranger"))
+	if _, err := api.CreateIssuer.Call(t.Context(), d.Admin, api.Make[api.IssuerWrite]{Body: api.IssuerWrite{Name: api.Some("corp"), Type: api.Some("GenericCA"), Enabled: api.Some(false)}}); err != nil {
+		t.Fatal(err)
+	}
+	d.ok("ca", "offline", "corp", "--out", other, "--recipient", with[0])
+	d.refused("failed", "the key of another authority", "ca", "online", "corp", file, "--identity", filepath.Join(dir, "keeper"))
+	d.ok("ca", "online", "corp", other, "--identity", filepath.Join(dir, "keeper"))
+}
+
+func TestOnlyAnAdministratorMovesKeys(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	r := d.remote("operator")
+	r.ok("ca", "list").has(t, 0, "root")
+	r.refused("forbidden", "", "ca", "offline", "--out", filepath.Join(dir, "root.age"), "--passphrase-file", passphraseIn(t, dir, "correct horse battery"))
+	if _, err := os.Lstat(filepath.Join(dir, "root.age")); !os.IsNotExist(err) {
+		t.Errorf("a file is left: %v", err)
+	}
+}
