@@ -9,7 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	sealing "filippo.io/age"
 	"golang.org/x/sys/unix"
+
+	"github.com/leafward/leafward/internal/app"
+	"github.com/leafward/leafward/internal/envelope"
+	"github.com/leafward/leafward/internal/store"
 )
 
 func TestAFullDiskRefusesWritesAndNothingElse(t *testing.T) {
@@ -78,5 +83,92 @@ func fill(t *testing.T, path string) {
 		for err = nil; err == nil; {
 			_, err = io.WriteString(file, strings.Repeat("x", size))
 		}
+	}
+}
+
+// small mounts a disk of so many octets, or skips the test.
+func small(t *testing.T, size int64) (disk string) {
+	t.Helper()
+	disk = t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+		t.Skipf("no small disk can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	return disk
+}
+
+// keyPair is what encrypts and opens a backup without the work that a passphrase takes.
+func keyPair(t *testing.T) envelope.Opener {
+	t.Helper()
+	key, err := sealing.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(key.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return envelope.Opener{Recipients: []string{key.Recipient().String()}, IdentityFile: file}
+}
+
+func TestADiskThatIsFullLeavesNoHalfBackupAndNoHalfDatabase(t *testing.T) {
+	settings, opener := fresh(t), keyPair(t)
+	s := start(t, settings)
+	file := filepath.Join(t.TempDir(), "backup.age")
+	done, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: file, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := s.owner(t)
+	for i := range 400 { // which only the ledger knows
+		if got := s.team(t, owner, fmt.Sprintf("team %d", i)); got.status != 201 {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for size := done.Size / 2; size < done.Size; size += done.Size / 5 {
+		disk := small(t, size)
+		_, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: filepath.Join(disk, "backup.age"), Version: "test"})
+		if left, wrong := os.ReadDir(disk); err == nil || wrong != nil || len(left) > 0 {
+			t.Errorf("a disk of %d octets for a backup of %d: %v, and it holds %v (%v)", size, done.Size, err, left, wrong)
+		}
+	}
+	r := app.Restoring{Opener: opener, File: file, Newer: app.Newer{Ledgers: []string{filepath.Join(settings.DataDir, "ledger")}}}
+	r.DataDir = t.TempDir()
+	whole, err := app.Restore(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := store.StateOf(t.Context(), store.Config{Path: filepath.Join(r.DataDir, "leafward.db")})
+	if err != nil || want.Events <= whole.Gap.Events {
+		t.Fatalf("%+v %+v %v", want, whole, err)
+	}
+	failed, restored := 0, 0
+	for size := done.Size; restored < 2; size += 48 << 10 {
+		r.DataDir = small(t, size)
+		if _, err := app.Restore(t.Context(), r); err != nil {
+			failed++
+			if left, wrong := os.ReadDir(r.DataDir); wrong != nil || len(left) > 0 {
+				t.Errorf("a disk of %d octets: %v, and it holds %v (%v)", size, err, left, wrong)
+			}
+			continue
+		}
+		restored++
+		elsewhere := filepath.Join(t.TempDir(), "leafward.db") // there may be no room to open it
+		content, err := os.ReadFile(filepath.Join(r.DataDir, "leafward.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(elsewhere, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.StateOf(t.Context(), store.Config{Path: elsewhere}); err != nil || got.Events != want.Events {
+			t.Errorf("a disk of %d octets: restored are %d events, not %d (%v)", size, got.Events, want.Events, err)
+		}
+	}
+	if failed == 0 {
+		t.Error("no disk was too small")
 	}
 }

@@ -72,7 +72,14 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 	}
 	done = Restored{DataDir: r.DataDir, TakenAt: m.TakenAt, MasterKey: m.MasterKey}
 	err = r.inEmptyDir(func(dir string) (err error) {
-		done.Taken, err = r.put(ctx, m, interruptible{ctx, content}, filepath.Join(dir, database))
+		path := filepath.Join(dir, database)
+		if done.Taken, err = r.put(ctx, m, interruptible{ctx, content}, path); err != nil {
+			return err
+		}
+		if err := store.Gather(ctx, path); err != nil {
+			return err
+		}
+		_, err = store.StateOf(ctx, store.Config{Path: path}) // the file must be whole
 		return err
 	})
 	return done, err

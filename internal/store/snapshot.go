@@ -42,6 +42,27 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
+// Gather puts everything of an SQLite database that nobody uses into its one file, durably: closing it does that too, but says
+// nothing when the disk is full, and what was written last is in a second file then.
+func Gather(ctx context.Context, path string) error {
+	pool, err := looking(Config{Path: path})
+	if err != nil {
+		return err
+	}
+	var busy, pages, moved int
+	err = pool.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	if err == nil && busy != 0 {
+		err = leafward.Errorf(leafward.Conflict, "stop what uses it", "%s is in use", path)
+	}
+	if err = errors.Join(translate(err), pool.Close()); err != nil {
+		return err
+	}
+	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
+		return leafward.Errorf(leafward.StorageFull, "free some space", "what was written last is not in %s yet: %s-wal has %d octets", path, path, info.Size())
+	}
+	return syncFile(path)
+}
+
 // State is what a database says of itself.
 type State struct {
 	Schema    int64  // its version
