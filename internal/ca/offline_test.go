@@ -236,15 +236,19 @@ func TestASealedKeyThatWentOfflineIsNoMoreInTheFilesOfTheDatabase(t *testing.T) 
 	t.Cleanup(func() { check(t, db.Close()) })
 	check(t, db.Migrate(t.Context(), storetest.Seed(db)))
 	w := start(t, db, publicURL)
-	root := w.rootID(t)
-	sealed := w.sealedKey(t, root)
-	secret := sealed[len(sealed)-64:]
-	if !inFiles(t, dir, secret) {
-		t.Fatal("the sealed key is not found where it is")
-	}
-	w.away(t, root)
-	if inFiles(t, dir, secret) {
-		t.Error("the sealed key is still in a file")
+	large, err := w.CreateIssuer(w.ctx, leafward.Issuer{Name: "large", Type: leafward.GenericCA, Config: []byte("{}")},
+		ca.Spec{Key: pki.KeyKind{Algorithm: pki.RSA, Size: 4096}, Subject: pki.Subject{CommonName: "large"}})
+	check(t, err)
+	for _, id := range []string{w.rootID(t), large.Authority} {
+		sealed := w.sealedKey(t, id)
+		first, last := sealed[:64], sealed[len(sealed)-64:]
+		if !inFiles(t, dir, first) || !inFiles(t, dir, last) {
+			t.Fatal("the sealed key is not found where it is")
+		}
+		w.away(t, id)
+		if inFiles(t, dir, first) || inFiles(t, dir, last) {
+			t.Errorf("a sealed key of %d octets is still in a file", len(sealed))
+		}
 	}
 }
 
