@@ -33,7 +33,8 @@ type start struct {
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
 	room   *job.Place
-	delay  time.Duration // until its orders are due
+	delay  time.Duration     // until its orders are due
+	around map[string]around // what the transaction read for others that refer to the same; nil: nothing is kept
 }
 
 // place is an installation and the version that must be there.

@@ -60,7 +60,7 @@ func (s *start) inherit(last *leafward.Job) {
 
 // reopen begins a root for a stored certificate as its record is now.
 func reopen(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
-	a, err := aroundOf(tx, c)
+	a, err := st.aroundOf(tx, c)
 	if err != nil {
 		return "", err
 	}
@@ -141,6 +141,19 @@ func unfinished(tx *store.Tx, c *leafward.Certificate, last *leafward.Job, polic
 		}
 	}
 	return append([]string{}, slots...), places, err
+}
+
+// aroundOf is what the certificate refers to, read once.
+func (s *start) aroundOf(tx *store.Tx, c *leafward.Certificate) (around, error) {
+	key := c.Profile + " " + c.Issuer + " " + c.Policy
+	if a, ok := s.around[key]; ok {
+		return a, nil
+	}
+	a, err := aroundOf(tx, c)
+	if err == nil && s.around != nil {
+		s.around[key] = a
+	}
+	return a, err
 }
 
 // aroundOf reads what the certificate refers to.

@@ -51,11 +51,11 @@ func (o *Orders) Sweep(ctx context.Context) error {
 		}
 		begun := 0
 		for batch := range slices.Chunk(due, sweepBatch) {
-			n := 0
-			err := o.db.Write(ctx, func(tx *store.Tx) (err error) {
-				n, err = o.begin(tx, batch, time.Duration(begun)*sweepPace)
-				return err
-			})
+			delay := time.Duration(begun) * sweepPace
+			n, err := o.begin(ctx, batch, delay, false)
+			if err != nil && ctx.Err() == nil {
+				n, err = o.begin(ctx, batch, delay, true)
+			}
 			if err != nil {
 				return err
 			}
@@ -109,8 +109,18 @@ func turns(others, failed []store.Due, half int) (ids []string) {
 }
 
 // begin opens a root for each of the certificates that is still due and whose turn it is, one after the other from the delay
-// on, and tells how many there were.
-func (o *Orders) begin(tx *store.Tx, due []string, delay time.Duration) (n int, err error) {
+// on, and tells how many there were. Each may be refused by itself when they are begun apart, for which the database keeps a
+// copy of every page; else one that is refused keeps all from it.
+func (o *Orders) begin(ctx context.Context, due []string, delay time.Duration, apart bool) (n int, err error) {
+	err = o.db.Write(ctx, func(tx *store.Tx) (err error) {
+		n, err = o.beginAll(tx, due, delay, apart)
+		return err
+	})
+	return n, err
+}
+
+func (o *Orders) beginAll(tx *store.Tx, due []string, delay time.Duration, apart bool) (n int, err error) {
+	known := make(map[string]around)
 	room, err := o.room(tx)
 	if err != nil {
 		return 0, err
@@ -126,9 +136,10 @@ func (o *Orders) begin(tx *store.Tx, due []string, delay time.Duration) (n int, 
 		if c.Version != "" {
 			room--
 		}
-		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace}
-		err = tx.Try(func() error { return resume(tx, &c, st) })
-		if err != nil && tx.Err() == nil {
+		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace, around: known}
+		if !apart {
+			err = resume(tx, &c, st)
+		} else if err = tx.Try(func() error { return resume(tx, &c, st) }); err != nil && tx.Err() == nil {
 			err = cannot(tx, id, err)
 		}
 		if err != nil {

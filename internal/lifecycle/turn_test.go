@@ -13,6 +13,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/issuer/local"
+	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
@@ -175,6 +176,27 @@ func TestServersThatLookAtOnceBeginNoMoreThanTheHoursNumber(t *testing.T) {
 		check(t, errors.Join(wrong...))
 		if begun := w.renewing(t, ids); len(begun) != 4 {
 			t.Errorf("%d renewals are begun", len(begun))
+		}
+	})
+}
+
+func TestARenewalThatCannotBeginKeepsNoOtherFromIt(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		ids := w.overdue(t, 4)
+		w.stop()
+		w.write(t, func(tx *store.Tx) error {
+			_, err := job.Enqueue(tx, &leafward.Job{Kind: leafward.RootJob, Type: leafward.Issuance, Subject: ids[1], Certificate: ids[1]}) // in its way
+			return err
+		})
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.renewing(t, ids); !slices.Equal(begun, []string{ids[0], ids[2], ids[3]}) {
+			t.Errorf("begun are %v of %v", begun, ids)
+		}
+		failed, err := w.Get(w.ctx, ids[1])
+		check(t, err)
+		if !strings.Contains(failed.LastError, "already") || !failed.RenewAt.After(time.Now()) {
+			t.Errorf("the failure is %q, the next try at %v", failed.LastError, failed.RenewAt)
 		}
 	})
 }

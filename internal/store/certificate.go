@@ -444,6 +444,7 @@ func (v *View) CertificatesOfPolicy(policy, after string, limit int) ([]leafward
 func (tx *Tx) MoveCertificate(id, team string) {
 	tx.Exec("UPDATE versions SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
 	tx.Exec("UPDATE jobs SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
+	tx.forgetMade()
 }
 
 // LastRoot is the newest root job of a certificate, open or not.

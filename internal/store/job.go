@@ -65,6 +65,9 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 		*job = fresh
 		tx.touchJob(job)
 		tx.Fail(remember(&tx.View, t, job))
+		if made := tx.rowsRead["jobs/"+job.ID]; made != nil {
+			made.made = job.Kind == leafward.RootJob
+		}
 		return true
 	}
 	if tx.err != nil {
@@ -101,7 +104,26 @@ func (v *View) Job(id string) (leafward.Job, error) { return byID(v, jobs(), "te
 
 // JobOfAny reads one job whoever asks: for the engine, which follows jobs from one to another.
 func (v *View) JobOfAny(id string) (job leafward.Job, found bool, err error) {
+	if made := v.madeRoot(id); made != nil {
+		return made.row.(leafward.Job), true, nil
+	}
 	return selectOne(v, jobs(), "WHERE id = $1", id)
+}
+
+// madeRoot is the root that this transaction added, as it is now; nil when it did not. Nobody else knows it, so that it need not
+// be read again.
+func (v *View) madeRoot(id string) *readRow {
+	if r := v.rowsRead["jobs/"+id]; r != nil && r.made {
+		return r
+	}
+	return nil
+}
+
+// forgetMade has roots be read again: something else than PutJob wrote to jobs.
+func (tx *Tx) forgetMade() {
+	for _, r := range tx.rowsRead {
+		r.made = false
+	}
 }
 
 // OpenJob reads the open job of a kind and subject, whoever asks.
@@ -338,10 +360,14 @@ func (v *View) Steps(job string) ([]leafward.Step, error) {
 // RequestCancel notes who asked that the job be cancelled as soon as that can be.
 func (tx *Tx) RequestCancel(id, by string) {
 	tx.Exec("UPDATE jobs SET cancel_by = $2 WHERE id = $1", id, by)
+	tx.forgetMade()
 }
 
 // CancelRequested tells who asked that the job be cancelled, "" when nobody did.
 func (v *View) CancelRequested(id string) (by string, err error) {
+	if v.madeRoot(id) != nil {
+		return "", nil
+	}
 	_, err = v.one("SELECT cancel_by FROM jobs WHERE id = $1", []any{id}, &by)
 	return by, err
 }

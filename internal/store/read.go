@@ -12,7 +12,8 @@ type readRow struct {
 	revision int64
 	values   []any // of the table's columns
 	words    []string
-	row      any // a copy, of type T
+	row      any  // a copy, of type T
+	made     bool // by this transaction, and written by nothing but put since
 }
 
 // at tells whether it is the row at a revision. A nil readRow is none.

@@ -315,6 +315,7 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		index(tx, t.noun, m.ID, row, before.words)
 	}
 	keep(tx, t, m, row, values)
+	tx.rowsRead[t.name+"/"+m.ID].made = before != nil && before.made
 }
 
 // remove deletes a noun that was read in this transaction.
