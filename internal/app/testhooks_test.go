@@ -5,6 +5,7 @@ package app_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/config"
+	"github.com/leafward/leafward/internal/hook"
+	"github.com/leafward/leafward/internal/pgtest"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -180,4 +183,32 @@ func TestAServerThatStartsBeforeItsOwnRecordTellsSo(t *testing.T) {
 			return strings.Contains(get(t, s.owner(t), "http://local/api/v1/audit/export").body, `"clock":"record"`)
 		})
 	})
+}
+
+func TestAFirstStartThatEndsInTheMidstGoesOn(t *testing.T) {
+	for engine, config := range map[string]func(*testing.T) store.Config{
+		"sqlite":   func(t *testing.T) store.Config { return store.Config{Path: filepath.Join(t.TempDir(), "leafward.db")} },
+		"postgres": func(t *testing.T) store.Config { return store.Config{URL: pgtest.DSN(t)} },
+	} {
+		t.Run(engine, func(t *testing.T) {
+			for step := range int(store.Newest()) {
+				c := config(t)
+				c.Points = hook.NewPoints()
+				db, err := store.Open(t.Context(), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer db.Close()
+				if err := c.Points.Set(fmt.Sprintf("store.migrating-%d", step+1), "1*error"); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Migrate(t.Context(), storetest.Seed(db)); err == nil {
+					t.Fatalf("nothing happened before step %d", step+1)
+				}
+				if err := db.Migrate(t.Context(), storetest.Seed(db)); err != nil {
+					t.Errorf("ended before step %d, it is met with %v", step+1, err)
+				}
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -27,7 +28,14 @@ type facts struct {
 	mu      sync.Mutex
 	recent  map[serialKey]reading
 	older   map[serialKey]reading
-	looking map[serialKey]chan struct{} // closed when the look is over
+	looking map[serialKey]*glance
+}
+
+// glance is a look that is under way; what it gave is there when over is closed.
+type glance struct {
+	over chan struct{}
+	reading
+	err error
 }
 
 // maxRecent is how many serials are remembered before those before them are forgotten.
@@ -47,8 +55,9 @@ func (f *facts) find(key serialKey) (r reading, ok bool) {
 	return r, ok
 }
 
-// of gives what a serial is, and what time it is.
+// of gives what a serial is, and what time it is. Of a look that began after we came everybody who waits has the result.
 func (f *facts) of(ctx context.Context, db *store.DB, key serialKey) (r reading, now time.Time, err error) {
+	var first *glance // that was under way when we came
 	for {
 		f.mu.Lock()
 		r, ok := f.find(key)
@@ -64,26 +73,40 @@ func (f *facts) of(ctx context.Context, db *store.DB, key serialKey) (r reading,
 		}
 		f.mu.Unlock()
 		select {
-		case <-others:
+		case <-others.over:
 		case <-ctx.Done():
 			return r, now, ctx.Err()
 		}
+		if first != nil && others != first && others.err == nil {
+			return others.reading, others.mark.Now, nil
+		}
+		if first == nil {
+			first = others
+		}
 	}
-	over := make(chan struct{})
+	g := &glance{over: make(chan struct{}), err: errUnseen}
 	if f.looking == nil {
-		f.looking = make(map[serialKey]chan struct{})
+		f.looking = make(map[serialKey]*glance)
 	}
-	f.looking[key] = over
+	f.looking[key] = g
 	f.mu.Unlock()
-	r, err = look(ctx, db, key)
+	defer f.end(key, g)
+	g.reading, g.err = look(ctx, db, key)
+	return g.reading, g.mark.Now, g.err
+}
+
+// errUnseen is the outcome of a look that panicked.
+var errUnseen = errors.New("the serial was not looked at")
+
+// end remembers what a look gave, and lets the next one begin.
+func (f *facts) end(key serialKey, g *glance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.looking, key)
-	close(over)
-	if err == nil {
-		f.keep(key, r)
+	if g.err == nil {
+		f.keep(key, g.reading)
 	}
-	return r, r.mark.Now, err
+	close(g.over)
 }
 
 // look reads a serial.

@@ -56,6 +56,7 @@ func (s *Service) Revoke(ctx context.Context, id string, r Revocation, once Once
 	if err != nil {
 		return shown, err
 	}
+	s.db.Forget() // nothing was written where it was revoked before
 	return s.show(ctx, id, root)
 }
 
@@ -368,6 +369,7 @@ func (s *Service) Release(ctx context.Context, id string, once Once) (shown Show
 	if err != nil {
 		return shown, err
 	}
+	s.db.Forget()
 	return s.show(ctx, id, "")
 }
 

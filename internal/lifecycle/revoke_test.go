@@ -1,10 +1,12 @@
 package lifecycle_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/pgtest"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/pki/ocsp"
 	"github.com/leafward/leafward/internal/store"
@@ -280,5 +282,36 @@ func TestARevokedVersionStaysDueAfterAHoldAndAfterACancelledRenewal(t *testing.T
 	})
 	if now := w.settled(t, other.ID); !now.RenewAt.Before(other.RenewAt) {
 		t.Errorf("revoked while its renewal was open, which was cancelled, it is renewed at %v", now.RenewAt)
+	}
+}
+
+func TestAServerThatIsToldOfARevocationOnceMoreSaysNothingElseAfterwards(t *testing.T) {
+	config := store.Config{URL: pgtest.DSN(t)}
+	server := func() *store.DB {
+		db, err := store.Open(t.Context(), config)
+		check(t, err)
+		t.Cleanup(func() { check(t, db.Close()) })
+		check(t, db.Migrate(t.Context(), storetest.Seed(db)))
+		return db
+	}
+	here := start(t, server())
+	here.hosts(t, "a")
+	there := *here
+	there.db = server()
+	there.boot(t)
+	there.stop()
+	once := lifecycle.Once{Operation: "revoke", Key: "k-1", Body: []byte("body"), Replayed: new(bool)}
+	for name, again := range map[string]lifecycle.Once{"by another": {}, "by a repeated request": once} {
+		shown := here.issued(t, of(strings.ReplaceAll(name, " ", "-")+".example.com", serverKey), lifecycle.Asked{})
+		if s := there.status(t, shown.Version).Status; s != ocsp.Good {
+			t.Fatalf("%s: at first it is %v", name, s)
+		}
+		_, err := here.Revoke(here.ctx, shown.ID, lifecycle.Revocation{Reason: leafward.Superseded}, again)
+		check(t, err)
+		_, err = there.Revoke(there.ctx, shown.ID, lifecycle.Revocation{Reason: leafward.Superseded}, again)
+		check(t, err)
+		if s := there.status(t, shown.Version).Status; s != ocsp.Revoked {
+			t.Errorf("%s: after it was said to be revoked it is %v", name, s)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func (o *Orders) due(v *store.View) ([]string, error) {
 		return turns(others, failed, len(failed)), err
 	}
 	had, err := v.FailingRenewals(v.Now.Add(-time.Hour))
-	return turns(others, failed, max(o.hourly/2-had, 0)), err
+	return turns(others, failed, max((o.hourly+1)/2-had, 0)), err
 }
 
 // turns puts those that have nothing in use yet first, then so many of the failed and the others by turns, then the rest.

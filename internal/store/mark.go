@@ -38,6 +38,10 @@ func (db *DB) Holds(m Mark) (now time.Time, holds bool) {
 	return m.Now.Add(passed).Truncate(time.Microsecond), true
 }
 
+// Forget has nothing used again that was read before. Whoever says to a client what another server stored, or an earlier
+// request, says nothing else from then on.
+func (db *DB) Forget() { db.turns.epoch.Add(1) }
+
 // mark is taken before a snapshot is.
 func (db *DB) mark() Mark { return Mark{epoch: db.turns.epoch.Load(), taken: db.config.Clock.Now()} }
 

@@ -75,7 +75,7 @@ func (db *DB) up(ctx context.Context, provider *goose.Provider, have int64) erro
 	if have == newest {
 		return nil
 	}
-	if have > 0 {
+	if have >= withBatches {
 		if err := db.released(ctx); err != nil {
 			return err
 		}
@@ -90,6 +90,9 @@ func (db *DB) up(ctx context.Context, provider *goose.Provider, have int64) erro
 	}
 	return db.config.Points.Hit("store.migrated")
 }
+
+// withBatches is the first schema that has batches; one of before is what a first start left that was ended in the midst.
+const withBatches = 8
 
 // released refuses a schema of a time when batches had another form under the same number.
 func (db *DB) released(ctx context.Context) error {

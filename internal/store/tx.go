@@ -232,7 +232,8 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	}
 	// Hazard: a statement that ended while its context did is told as cancelled. BEGIN takes no lock and waits for nobody,
 	// so it is left to its end: what it began must be known.
-	whole, known, mark := context.WithoutCancel(ctx), db.memory.Load(), db.mark()
+	whole, mark := context.WithoutCancel(ctx), db.mark()
+	known := db.memory.Load() // after the mark, or what it knows would seem newer than it is
 	if _, err := c.ExecContext(whole, "BEGIN DEFERRED"); err != nil {
 		return translate(err)
 	}

@@ -85,6 +85,7 @@ func (db *DB) writePostgres(ctx context.Context, actor leafward.Actor, change fu
 		if attempt == maxRuns || ctx.Err() != nil {
 			return exhausted(err)
 		}
+		t.end() // nothing was committed
 		wait := time.NewTimer(time.Duration(1+rand.IntN(1<<min(attempt, 7))) * time.Millisecond)
 		select {
 		case <-wait.C:
