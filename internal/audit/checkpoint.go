@@ -104,6 +104,11 @@ func OpenCheckpoint(text, public string) (size int64, root Hash, err error) {
 	if err != nil {
 		return 0, root, fmt.Errorf("the checkpoint: %w", err)
 	}
+	for _, s := range opened.Sigs { // one text for one signature: the last digit has two bits that say nothing
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return 0, root, fmt.Errorf("the checkpoint: its signature is not as it was written: %w", err)
+		}
+	}
 	lines := strings.SplitN(opened.Text, "\n", 4) // others may write more lines behind the third
 	if len(lines) != 4 || lines[0] != verifier.Name() {
 		return 0, root, errors.New("the checkpoint is of another log")

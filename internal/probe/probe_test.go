@@ -157,19 +157,19 @@ func TestAnOldProtocolIsSeen(t *testing.T) {
 }
 
 func TestEveryFailureHasItsOutcome(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	taken, err := net.Dial("tcp", plain.Listener.Addr().String()) // nobody can listen where it comes from
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = closed.Close()
-	plain := httptest.NewServer(http.NotFoundHandler())
-	defer plain.Close()
+	defer taken.Close()
 	hello := func(conn net.Conn) { _, _ = conn.Read(make([]byte, 1<<14)) }
 	for name, c := range map[string]struct {
 		address string
 		want    probe.Outcome
 	}{
-		"closed port": {closed.Addr().String(), probe.Refused},
+		"closed port": {taken.LocalAddr().String(), probe.Refused},
 		"plain HTTP":  {plain.Listener.Addr().String(), probe.NotTLS},
 		"reset": {listen(t, func(conn net.Conn) {
 			hello(conn)
