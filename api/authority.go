@@ -39,7 +39,7 @@ type Authority struct {
 	ResponderEnds *time.Time      `json:"responder_ends" doc:"End of its OCSP responder"`
 	SuccessorAt   *time.Time      `json:"successor_at" doc:"When it gets a successor here; null when it gets none"`
 	OfflineSince  *time.Time      `json:"offline_since"`
-	CopySHA256    string          `json:"copy_sha256" doc:"SHA-256 of the sealed copy of its key that was handed out last"`
+	CopySHA256    string          `json:"copy_sha256" doc:"SHA-256 of the sealed copy with which its key left; empty while the key is here"`
 	Recipient     string          `json:"recipient" doc:"Public key of age that its private key is sealed to when it comes back"`
 	Needs         []AuthorityNeed `json:"needs" nullable:"false" doc:"What needs somebody"`
 	CreatedAt     time.Time       `json:"created_at"`
@@ -53,13 +53,14 @@ func AuthorityOf(s *leafward.AuthorityStanding) Authority {
 		IssuerID: s.Issuer, ParentID: s.Parent, SuccessorID: s.Successor, KeyAlgorithm: s.Algorithm, KeySize: s.Size,
 		SHA256: s.SHA256, NotBefore: s.NotBefore, NotAfter: s.NotAfter,
 		CRLNumber: s.CRL.Number, CRLThisUpdate: instant(s.CRL.ThisUpdate), CRLNextUpdate: instant(s.CRL.NextUpdate), CRLWaiting: s.Waiting,
-		ResponderEnds: instant(s.Responder), SuccessorAt: instant(s.SuccessorAt), OfflineSince: instant(s.OfflineAt), CopySHA256: s.Copy,
+		ResponderEnds: instant(s.Responder), SuccessorAt: instant(s.SuccessorAt), OfflineSince: instant(s.OfflineAt),
 		Needs: make([]AuthorityNeed, len(s.Needs)), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 	if s.Root {
 		a.Role = "root"
 	}
 	if s.Custody == leafward.CustodyOffline {
+		a.CopySHA256 = s.Copy // nobody else may name it before
 		a.Recipient = s.Recipient
 	}
 	for i, n := range s.Needs {

@@ -66,7 +66,7 @@ func (c *CA) CopyKey(ctx context.Context, id string, recipients []string) (seale
 		}
 		row.Copy = sha
 		tx.PutAuthority(&row)
-		tx.Record(leafward.AuthorityKeyCopied, row.ID, "", leafward.Details{"name": row.Name, "sha256": sha, "recipients": recipients})
+		tx.Record(leafward.AuthorityKeyCopied, row.ID, "", leafward.Details{"name": row.Name, "recipients": recipients})
 		return tx.Err()
 	})
 }
@@ -149,7 +149,7 @@ func (c *CA) TakeOffline(ctx context.Context, id, sha string, days int) error {
 		if err := leavable(v, row); err != nil {
 			return err
 		}
-		row.CRLHours = int(min(time.Duration(days)*day, row.NotAfter.Sub(v.Now)) / time.Hour)
+		row.CRLHours = max(1, int(min(time.Duration(days)*day, row.NotAfter.Sub(v.Now))/time.Hour))
 		return nil
 	}, func(tx *store.Tx, row *leafward.Authority, list *leafward.CRL) {
 		tx.Record(leafward.AuthorityTakenOffline, row.ID, "", leafward.Details{

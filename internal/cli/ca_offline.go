@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 
@@ -90,7 +91,7 @@ func (c *caOffline) Run(ctx context.Context, s *Session) error {
 }
 
 // gone asks, after an answer that refused or did not come, whether the key has left with this copy all the same. The file is
-// removed only when it has not.
+// removed only when the server refused. Hazard: what was sent and not answered may still be done after we asked.
 func (c *caOffline) gone(ctx context.Context, r *run, a *api.Authority, sha string, cause error) (api.Authority, error) {
 	now, err := api.GetAuthority.Call(ctx, r.Client, api.AuthorityID{ID: a.ID})
 	switch {
@@ -98,10 +99,18 @@ func (c *caOffline) gone(ctx context.Context, r *run, a *api.Authority, sha stri
 		r.say(warn, "keep it when `leafward ca list"+r.where.flags()+"` says offline; else remove it and try again", "the file %s holds the key of %s, and it is not known whether the server has it still", c.Out, a.Name)
 	case now.Custody == string(leafward.CustodyOffline) && now.CopySHA256 == sha:
 		return now, nil
-	case now.Custody == string(leafward.CustodyLocal):
+	case now.Custody == string(leafward.CustodyLocal) && refusal(cause):
 		return now, errors.Join(cause, os.Remove(c.Out))
+	case now.Custody == string(leafward.CustodyLocal):
+		r.say(warn, "keep it, and run leafward ca offline again with another --out: what was asked now can come to nothing then", "the file %s holds the key of %s, which may still leave the server with it", c.Out, a.Name)
 	}
 	return now, cause
+}
+
+// refusal tells whether an error is the server's word that it did nothing.
+func refusal(err error) bool {
+	e, ok := errors.AsType[*leafward.Error](err)
+	return ok && slices.Contains([]leafward.Kind{leafward.Invalid, leafward.Unauthorized, leafward.Denied, leafward.NotFound, leafward.Conflict, leafward.RateLimited}, e.Kind)
 }
 
 // keyCopy is a copy of a key that was handed out, as it is to be kept.
@@ -205,7 +214,9 @@ func writeOnce(path string, content []byte) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return cannotWrite(path, errors.Join(err, os.Remove(path)))
 	}
-	syncDir(filepath.Dir(path))
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return cannotWrite(path, errors.Join(err, os.Remove(path)))
+	}
 	return nil
 }
 

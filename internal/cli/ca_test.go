@@ -1,6 +1,10 @@
 package cli_test
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +13,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/pki"
 )
 
 // passphraseIn is a file with a passphrase.
@@ -102,4 +107,46 @@ func TestOnlyAnAdministratorMovesKeys(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "root.age")); !os.IsNotExist(err) {
 		t.Errorf("a file is left: %v", err)
 	}
+}
+
+// fronted is a desk behind a proxy that gives up on every request to take a key away.
+func (d *desk) fronted(t *testing.T) *desk {
+	t.Helper()
+	to, err := url.Parse(d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := httputil.NewSingleHostReverseProxy(to)
+	on.Transport = d.over("").HTTP.Transport
+	var root []byte
+	front := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/offline"):
+			w.WriteHeader(http.StatusGatewayTimeout)
+		case r.URL.Path == "/.well-known/pki/ca/root":
+			_, _ = w.Write(root)
+		default:
+			on.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(front.Close)
+	root = front.Certificate().Raw
+	behind := d.remote("admin")
+	behind.env["LEAFWARD_SERVER"], behind.env["LEAFWARD_ROOT"] = front.URL, pki.Fingerprint(root)
+	return behind
+}
+
+func TestAFileIsKeptWhereNobodySaysWhetherTheKeyHasLeft(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	file, word := filepath.Join(dir, "root.age"), passphraseIn(t, dir, "correct horse battery")
+	root := answer[api.Authority](d, "ca", "show")
+	s := d.fronted(t).typed("ca", "offline", root.Name, "--out", file, "--passphrase-file", word)
+	s.has(t, 1, "which may still leave the server with it")
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("the file of a key that may have left is not kept: %v", err)
+	}
+	if shown := answer[api.Authority](d, "ca", "show"); shown.Custody != "local" || shown.CopySHA256 != "" {
+		t.Errorf("it is %s, and everybody reads that the copy is %q", shown.Custody, shown.CopySHA256)
+	}
+	d.ok("ca", "offline", "--out", file+"2", "--passphrase-file", word)
 }

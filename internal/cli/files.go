@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // readAll reads at most that many octets, and refuses more.
@@ -113,7 +115,9 @@ func (p *pair) keepSeen(chain []byte, moved func()) (err error) {
 			return err
 		}
 		undo = append(undo, func() error { return os.Rename(to, from) })
-		syncDir(filepath.Dir(to))
+		if err := syncDir(filepath.Dir(to)); err != nil {
+			return err
+		}
 		moved()
 		return nil
 	}
@@ -147,11 +151,14 @@ func writeAside(path string, content []byte, mode fs.FileMode) (string, error) {
 }
 
 // syncDir makes names in a directory lasting, where the system can.
-func syncDir(dir string) {
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return
+		return err
 	}
 	defer d.Close()
-	_ = d.Sync() // some systems cannot
+	if err := d.Sync(); err != nil && runtime.GOOS != "windows" && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
