@@ -128,10 +128,31 @@ func askAfresh(ctx context.Context, client *http.Client, url string, id ocsp.Cer
 // fromMany is a client whose connections come from many addresses of this machine: each has its own limit.
 func fromMany() *http.Client {
 	var n atomic.Uint32
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		from := &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+n.Add(1)%250))}
 		return (&net.Dialer{LocalAddr: from}).DialContext(ctx, network, address)
-	}}}
+	}
+	all := &inTurn{}
+	for i := range all.transports {
+		all.transports[i] = &http.Transport{MaxIdleConnsPerHost: 64, DialContext: dial}
+	}
+	return &http.Client{Transport: all}
+}
+
+// inTurn sends each request over the next of its transports, so that no connection has much more to do than another.
+type inTurn struct {
+	transports [8]*http.Transport
+	n          atomic.Uint32
+}
+
+func (t *inTurn) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.transports[t.n.Add(1)%uint32(len(t.transports))].RoundTrip(r)
+}
+
+func (t *inTurn) CloseIdleConnections() {
+	for _, one := range t.transports {
+		one.CloseIdleConnections()
+	}
 }
 
 // subject issues one certificate and is how OCSP asks about it.
