@@ -33,8 +33,8 @@ func TestAKeyThatCameBackWithAnOlderDatabaseGoesAgain(t *testing.T) {
 		recovered(goes)
 		recovered(func(tx *store.Tx) (bool, error) { return ca.RecoverOnline(tx, root) })
 		check(t, w.Republish(w.ctx))
-		if row := w.authority(t, root); row.Custody != leafward.CustodyLocal || len(w.sealedKey(t, root)) == 0 {
-			t.Fatalf("a key that had come back is %s", row.Custody)
+		if row := w.authority(t, root); row.Custody != leafward.CustodyLocal || len(w.sealedKey(t, root)) == 0 || row.Copy != "" {
+			t.Fatalf("a key that had come back is %s, and leaves with the copy %q", row.Custody, row.Copy)
 		}
 		recovered(goes)
 		check(t, w.Republish(w.ctx))

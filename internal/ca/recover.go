@@ -201,7 +201,7 @@ func RecoverOnline(tx *store.Tx, id string) (changed bool, err error) {
 	if err != nil || len(key.Sealed) == 0 {
 		return false, err
 	}
-	row.Custody, row.CRLHours, row.OfflineAt = leafward.CustodyLocal, crlHours, time.Time{}
+	row.Custody, row.CRLHours, row.OfflineAt, row.Copy = leafward.CustodyLocal, crlHours, time.Time{}, ""
 	tx.PutAuthority(&row)
 	return true, tx.Err()
 }

@@ -86,7 +86,7 @@ func (c *caOffline) Run(ctx context.Context, s *Session) error {
 		}
 		r.say(good, "", "the key of %s is in %s and no more on the server; %s", a.Name, c.Out, proof)
 		r.say(warn, "keep the file, twice, away from this machine; leafward ca online "+quoted(a.Name)+" FILE"+r.where.flags()+" brings the key back",
-			"its CRL is valid until %s, and nothing replaces it meanwhile; backups from before hold the key", done.CRLNextUpdate.Format("2006-01-02"))
+			"its CRL is valid until %s, and nothing replaces it meanwhile; backups from before hold the key, and the database's log and free space may, sealed, for a while", done.CRLNextUpdate.Format("2006-01-02"))
 	})
 }
 
