@@ -158,8 +158,9 @@ race: $(TOOLS)/gotestsum $(TOOLS)/cluster ##: The race detector where memory is 
 		else echo "skipped: the race detector needs gcc"; fi
 
 # The drills and the tests that are their short forms; `make drill-crash` and its like run the long ones. They stand in e2e
-# where nothing else is said. Each renews its lines on the board as it begins and ends.
-DRILLS := crash full restart storm fair fleet backup stop fresh succession sweep lists crl import rights fuzz modes first clock dates stored away config model swap load upgrade
+# where nothing else is said. Each renews its lines on the board as it begins and ends. Those that measure come first, while nothing
+# else is likely to be begun on the machine.
+DRILLS := load lists crl import sweep swap fair fleet fresh storm restart succession backup crash full stop stored away clock first dates modes rights config upgrade fuzz model
 drill_crash      := TestNothingAcknowledgedIsLostWhenTheServerIsKilled
 drill_full       := TestAFullDiskRefusesWritesAndNothingElse
 drill_restart    := TestPostgreSQLIsRestartedUnderLoad

@@ -41,8 +41,9 @@ type App struct {
 	log     *slog.Logger
 	clock   *hook.Clock
 	points  *hook.Points
-	name    string    // of this process, among those of one database
-	started time.Time // by the server's clock
+	name    string        // of this process, among those of one database
+	started time.Time     // by the server's clock
+	behind  time.Duration // how far the clock is behind the last event that was on record at the start; 0 where it is not
 
 	db            *store.DB
 	master        *keys.Master
@@ -103,7 +104,7 @@ func newLog(c Config) *slog.Logger {
 // open brings up the parts in the order in which they stand on one another.
 func (a *App) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.openData, a.openStore, a.openLedger, a.openAuthorities, a.writeRoot, a.openOwnCertificate, a.wire, a.listen,
+		a.openData, a.openStore, a.openLedger, a.openAuthorities, a.compareRecord, a.writeRoot, a.openOwnCertificate, a.wire, a.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return err

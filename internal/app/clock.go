@@ -44,7 +44,9 @@ func (h *hand) moved(shows, before, after time.Time) time.Duration {
 // watchClock tells of clocks that jump, until the context ends: this machine's, and the database's where that is another.
 func (a *App) watchClock(ctx context.Context) error {
 	ctx = leafward.WithActor(ctx, leafward.System("clock"))
-	a.compareRecord(ctx)
+	if a.behind != 0 {
+		a.jumped(ctx, "record", -a.behind)
+	}
 	tick := time.NewTicker(clockLook)
 	defer tick.Stop()
 	var machine, database hand
@@ -71,17 +73,16 @@ func (a *App) watchClock(ctx context.Context) error {
 	}
 }
 
-// compareRecord tells when the clock shows less than the last event on record: it was ahead then, or is set back now.
-func (a *App) compareRecord(ctx context.Context) {
-	var last, now time.Time
-	err := a.db.View(ctx, func(v *store.View) (err error) {
-		now = v.Now
-		last, err = v.LastRecorded()
+// compareRecord sees whether the clock shows less than the last event on record: it was ahead then, or is set back now. It is
+// asked before this server writes its first event, which would be the last one from then on.
+func (a *App) compareRecord(ctx context.Context) error {
+	return a.db.View(ctx, func(v *store.View) error {
+		last, err := v.LastRecorded()
+		if last.After(v.Now.Add(leastGap)) {
+			a.behind = last.Sub(v.Now)
+		}
 		return err
 	})
-	if err == nil && last.After(now.Add(leastGap)) {
-		a.jumped(ctx, "record", now.Sub(last))
-	}
 }
 
 // jumped tells of a jump, and has everything that hangs on the time look again.
