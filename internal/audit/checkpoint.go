@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,15 @@ func RestoreFrontier(size int64, nodes []byte) (Frontier, error) {
 		nodes = nodes[sha256.Size:]
 	}
 	return f, nil
+}
+
+// From is the frontier of a subtree alone: of the leaves from a number on, which begins a complete subtree that the leaves do
+// not fill. Empty when there are none.
+func (f *Frontier) From(leaf int64) Frontier {
+	if leaf >= f.size {
+		return Frontier{}
+	}
+	return Frontier{size: f.size - leaf, nodes: slices.Clone(f.nodes[bits.OnesCount64(uint64(leaf)):])}
 }
 
 // NewCheckpointKey makes a key that signs checkpoints and nothing else, with the public key that verifies them. Both are

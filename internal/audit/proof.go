@@ -10,79 +10,34 @@ import (
 // maxPath is how many hashes a proof has at most: the depth of a tree of 2^63 leaves.
 const maxPath = 63
 
-// Prover makes the proof that one leaf stands in a tree (RFC 9162 §2.1.3), from all leaves of the tree. Its memory is that of
-// the proof.
-type Prover struct {
-	next  int64
-	spans []span // in the order of the leaves
-	order []int  // of spans in the proof: from the leaf to the root
-}
-
-// span is a subtree beside the way from the leaf to the root.
-type span struct {
-	from, to int64
-	tree     Frontier
-}
-
-// NewProver is a prover for the leaf with a number, from 0, in a tree of so many leaves.
-func NewProver(leaf, size int64) (*Prover, error) {
+// Prove makes the proof that a leaf with a number, from 0, stands in a tree of so many leaves (RFC 9162 §2.1.3): what the leaf
+// is joined with, one after the other, to get the root. It asks for the hashes of complete subtrees, each by its first leaf
+// and the one behind its last; there are no more of them than twice the tree is deep.
+func Prove(leaf, size int64, subtree func(from, to int64) (Hash, error)) ([]Hash, error) {
 	if leaf < 0 || leaf >= size {
 		return nil, fmt.Errorf("leaf %d is not in a tree of %d", leaf, size)
 	}
-	var before, behind []span // from the root to the leaf
-	var left []bool           // whether the subtree lies before the leaf
-	for from, to := int64(0), size; to-from > 1; {
-		middle := from + split(to-from)
-		if leaf < middle {
-			behind, left = append(behind, span{from: middle, to: to}), append(left, false)
-			to = middle
-		} else {
-			before, left = append(before, span{from: from, to: middle}), append(left, true)
-			from = middle
+	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		hashes := make([]tlog.Hash, len(indexes))
+		for i, index := range indexes {
+			level, n := tlog.SplitStoredHashIndex(index)
+			h, err := subtree(n<<level, (n+1)<<level)
+			if err != nil {
+				return nil, err
+			}
+			hashes[i] = tlog.Hash(h)
 		}
+		return hashes, nil
+	})
+	proof, err := tlog.ProveRecord(size, leaf, read)
+	if err != nil {
+		return nil, err
 	}
-	p := &Prover{spans: before}
-	for i := len(behind) - 1; i >= 0; i-- {
-		p.spans = append(p.spans, behind[i])
+	path := make([]Hash, len(proof))
+	for i, h := range proof {
+		path[i] = Hash(h)
 	}
-	first, last := len(before)-1, len(before)
-	for i := len(left) - 1; i >= 0; i-- {
-		if left[i] {
-			p.order, first = append(p.order, first), first-1
-		} else {
-			p.order, last = append(p.order, last), last+1
-		}
-	}
-	return p, nil
-}
-
-// split is the largest power of two below n, which is at least 2.
-func split(n int64) int64 {
-	k := int64(1)
-	for k < (n+1)/2 {
-		k *= 2
-	}
-	return k
-}
-
-// Add takes the next leaf, beginning with the first.
-func (p *Prover) Add(leaf Hash) {
-	for i := range p.spans {
-		if s := &p.spans[i]; p.next >= s.from && p.next < s.to {
-			s.tree.Add(leaf)
-			break
-		}
-	}
-	p.next++
-}
-
-// Path is the proof, once every leaf was added: what the leaf is joined with, one after the other, to get the root.
-func (p *Prover) Path() []Hash {
-	path := make([]Hash, len(p.order))
-	for i, at := range p.order {
-		path[i] = p.spans[at].tree.Root()
-	}
-	return path
+	return path, nil
 }
 
 // Proof says that an event stands in the log that a checkpoint was signed for. It is verified without a server.

@@ -52,19 +52,31 @@ func (v *View) Prove(id string, size int64) (p audit.Proof, err error) {
 		}
 		return p, leafward.Errorf(leafward.Conflict, fix, "the event %s is not in the checkpoint, which was signed for %d events", id, c.Size)
 	}
-	prover, err := audit.NewProver(e.Seq-1, c.Size)
+	path, err := audit.Prove(e.Seq-1, c.Size, v.subtree)
+	return audit.Proof{Seq: e.Seq, Event: e.Payload, Path: path, Checkpoint: c.Note}, err
+}
+
+// subtree is the hash of a complete subtree of the log. What the last checkpoint inside it kept is gone on from, so that no
+// more leaves are read than one checkpoint covers.
+func (v *View) subtree(from, to int64) (h audit.Hash, err error) {
+	c, _, err := selectOne(v, checkpoints(), "WHERE size > $1 AND size < $2 ORDER BY size DESC LIMIT 1", from, to)
 	if err != nil {
-		return p, err
+		return h, err
 	}
+	edge, err := audit.RestoreFrontier(c.Size, c.Nodes)
+	if err != nil {
+		return h, err
+	}
+	edge = edge.From(from)
 	err = v.rows(func(scan func(...any) error) error {
 		var leaf []byte
 		if err := scan(&leaf); err != nil {
 			return err
 		}
-		prover.Add(audit.Hash(leaf))
+		edge.Add(audit.Hash(leaf))
 		return nil
-	}, "SELECT leaf FROM events WHERE seq > 0 AND seq <= $1 ORDER BY seq", c.Size)
-	return audit.Proof{Seq: e.Seq, Event: e.Payload, Path: prover.Path(), Checkpoint: c.Note}, err
+	}, "SELECT leaf FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq", from+edge.Size(), to)
+	return edge.Root(), err
 }
 
 // WriteCheckpoints signs what came to the log since the last checkpoint: one for every thousand events, and one for fewer

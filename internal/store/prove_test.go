@@ -74,3 +74,56 @@ func TestAnEventIsProvedInACheckpointOfItsSizeAndInTheNewest(t *testing.T) {
 		}
 	})
 }
+
+func TestAProofGoesOnFromWhatCheckpointsKept(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := storetest.Admin(t.Context())
+		private, public, err := audit.NewCheckpointKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Write(ctx, func(tx *store.Tx) error {
+			for range 3 * store.CheckpointRows {
+				tx.Record(leafward.TeamUpdated, leafward.DefaultTeam, "", leafward.Details{"changed": []string{"name"}})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n > 0 && err == nil; {
+			n, err = db.Sequence(ctx, "test")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := db.WriteCheckpoints(ctx, func(f *audit.Frontier) (string, error) { return audit.SignCheckpoint(f, private) }); err != nil || n != 3 {
+			t.Fatalf("%d checkpoints: %v", n, err)
+		}
+		proves := func(seq int64) {
+			t.Helper()
+			var p audit.Proof
+			if err := db.View(ctx, func(v *store.View) error {
+				events, err := v.EventsAfter(seq-1, 1)
+				if err == nil {
+					p, err = v.Prove(events[0].ID, 0)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if size, err := p.Check(public); err != nil || size != 3*store.CheckpointRows {
+				t.Errorf("event %d: %d, %v", seq, size, err)
+			}
+		}
+		for _, seq := range []int64{1, 2, 999, 1000, 1001, 1024, 1025, 2000, 2048, 2049, 2560, 2999, 3000} {
+			proves(seq)
+		}
+		if err := db.Write(ctx, func(tx *store.Tx) error { // which the first checkpoint stands for
+			tx.Exec("UPDATE events SET leaf = chain WHERE seq <= 1000")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		proves(1700)
+	})
+}
