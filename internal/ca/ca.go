@@ -52,6 +52,7 @@ type CA struct {
 	facts      facts
 	answers    *cache[answer]
 	lists      *cache[leafward.CRL]
+	made       sync.Map // id of an authority → made
 
 	certificates *cache[[]byte] // that were asked for last, by the name they were asked for under
 }

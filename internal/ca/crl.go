@@ -110,7 +110,12 @@ type unpublished struct {
 	now       time.Time
 	last      leafward.CRL // the one before; zero without one
 	seqs      []int64      // the revocations and releases that the list is made for
+	ends      time.Time    // what expired before has been told of for long enough
+	amends    bool         // entries are what changed since the last list, beside what is gone from it; else all there are
+	before    time.Time    // such a moment of the last list
+	whole     time.Time    // when a list was last made of all there are
 	entries   []pki.Revoked
+	gone      []pki.Revoked
 }
 
 // publish makes the next CRL of an authority from one snapshot and replaces the last one by it. When another replica
@@ -118,8 +123,13 @@ type unpublished struct {
 func (c *CA) publish(ctx context.Context, id string) error {
 	var u unpublished
 	err := c.db.View(ctx, func(v *store.View) (err error) {
-		u, err = c.unpublished(v, id)
-		return err
+		if u, err = c.unpublished(v, id); err != nil {
+			return err
+		}
+		if last, ok := c.made.Load(id); ok && u.goesOn(last.(made)) {
+			return u.changed(v)
+		}
+		return u.all(v)
 	})
 	if err != nil {
 		return err
@@ -145,6 +155,7 @@ func (c *CA) publish(ctx context.Context, id string) error {
 	if err != nil || !done {
 		return err
 	}
+	c.made.Store(id, made{number: list.Number, ends: u.ends, whole: u.whole})
 	for rest := u.seqs[len(first):]; len(rest) > 0; {
 		n := min(len(rest), crlRemoved)
 		if err := c.db.Write(ctx, func(tx *store.Tx) error { tx.Published(rest[:n]); return nil }); err != nil {
@@ -155,8 +166,8 @@ func (c *CA) publish(ctx context.Context, id string) error {
 	return nil
 }
 
-// unpublished reads what the next CRL tells. What was revoked and expired stays for as long as a CRL lives, and at least
-// until one that was made after the expiry has told of it (RFC 5280 §3.3).
+// unpublished reads what the next CRL is made for, without what stands on it. What was revoked and expired stays for as long
+// as a CRL lives, and at least until one that was made after the expiry has told of it (RFC 5280 §3.3).
 func (c *CA) unpublished(v *store.View, id string) (u unpublished, err error) {
 	row, err := v.Authority(id)
 	if err != nil {
@@ -172,20 +183,11 @@ func (c *CA) unpublished(v *store.View, id string) (u unpublished, err error) {
 		return u, err
 	}
 	u.now = v.Now
-	ends := v.Now.Add(-time.Duration(row.CRLHours) * time.Hour)
-	if !u.last.ThisUpdate.IsZero() && u.last.ThisUpdate.Before(ends) {
-		ends = u.last.ThisUpdate
+	u.ends = v.Now.Add(-time.Duration(row.CRLHours) * time.Hour)
+	if !u.last.ThisUpdate.IsZero() && u.last.ThisUpdate.Before(u.ends) {
+		u.ends = u.last.ThisUpdate
 	}
-	codes := leafward.RevocationReasons()
-	err = v.Revoked(id, 0, ends, func(serial, reason string, at time.Time) error {
-		number, ok := new(big.Int).SetString(serial, 16)
-		if !ok {
-			return fmt.Errorf("the stored serial %q is not hex", serial)
-		}
-		u.entries = append(u.entries, pki.Revoked{Serial: number, At: at, Reason: pki.Reason(codes[reason])})
-		return nil
-	})
-	return u, err
+	return u, nil
 }
 
 // buildCRL signs the list. Its number is greater than every one before it, and than those of a server that was restored
@@ -199,10 +201,13 @@ func buildCRL(u unpublished, signer crypto.Signer) (leafward.CRL, error) {
 	if n := len(u.seqs); n > 0 {
 		list.RevSeq = max(list.RevSeq, u.seqs[n-1])
 	}
+	says := pki.RevocationList{Number: big.NewInt(list.Number), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Entries: u.entries}
 	var err error
-	list.DER, err = pki.BuildCRL(pki.RevocationList{
-		Number: big.NewInt(list.Number), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Entries: u.entries,
-	}, u.authority.cert, signer)
+	if u.amends {
+		list.DER, list.Entries, err = pki.AmendCRL(u.last.DER, says, u.gone, u.authority.cert, signer)
+	} else {
+		list.DER, err = pki.BuildCRL(says, u.authority.cert, signer)
+	}
 	return list, err
 }
 

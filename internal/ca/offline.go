@@ -188,6 +188,9 @@ func (c *CA) tryToLeave(ctx context.Context, id string, intake *age.X25519Identi
 		if u, err = c.unpublished(v, id); err != nil {
 			return err
 		}
+		if err := u.all(v); err != nil {
+			return err
+		}
 		return may(v, &u.authority.Authority)
 	})
 	if err != nil {

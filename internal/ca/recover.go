@@ -130,6 +130,7 @@ func signerOf(v *store.View, list *x509.RevocationList) (leafward.Authority, err
 // An authority whose key is in the database although it had gone offline signs its last list, and the key goes again.
 func (c *CA) Republish(ctx context.Context) error {
 	ctx = system(ctx)
+	c.made.Clear() // none goes on from a list of before
 	var ids, leaving []string
 	err := c.db.View(ctx, func(v *store.View) error {
 		rows, err := v.Authorities()

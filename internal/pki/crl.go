@@ -81,6 +81,15 @@ type RevocationList struct {
 // BuildCRL encodes and signs a version 2 CRL (RFC 5280 §5). The issuer is any certificate of the authority whose key
 // signs; it must allow cRLSign.
 func BuildCRL(list RevocationList, issuer *x509.Certificate, signer crypto.Signer) ([]byte, error) {
+	entries, err := list.entries()
+	if err != nil {
+		return nil, fmt.Errorf("encoding the CRL: %w", err)
+	}
+	return list.seal(entries, issuer, signer)
+}
+
+// seal makes the list of its encoded entries.
+func (l RevocationList) seal(entries []byte, issuer *x509.Certificate, signer crypto.Signer) ([]byte, error) {
 	who, err := IssuerOf(issuer)
 	if err != nil {
 		return nil, err
@@ -91,14 +100,14 @@ func BuildCRL(list RevocationList, issuer *x509.Certificate, signer crypto.Signe
 	if key, ok := issuer.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(signer.Public()) {
 		return nil, errors.New("the signer's key is not the key of the authority's certificate")
 	}
-	if err := list.check(); err != nil {
+	if err := l.check(); err != nil {
 		return nil, err
 	}
 	algorithm, err := signatureAlgorithm(who.Kind)
 	if err != nil {
 		return nil, err
 	}
-	tbs, err := list.tbs(who, algorithm)
+	tbs, err := l.tbs(entries, who, algorithm)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the CRL: %w", err)
 	}
@@ -124,11 +133,7 @@ func (l RevocationList) check() error {
 	return nil
 }
 
-func (l RevocationList) tbs(issuer Issuer, algorithm algorithm) ([]byte, error) {
-	entries, err := l.entries()
-	if err != nil {
-		return nil, err
-	}
+func (l RevocationList) tbs(entries []byte, issuer Issuer, algorithm algorithm) ([]byte, error) {
 	b := cryptobyte.NewBuilder(make([]byte, 0, len(entries)+len(issuer.Subject)+1024))
 	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1Int64(1) // version 2
@@ -146,8 +151,24 @@ func (l RevocationList) tbs(issuer Issuer, algorithm algorithm) ([]byte, error) 
 	return b.Bytes()
 }
 
+// usualEntry is how many octets an entry has, more or less.
+const usualEntry = 48
+
 // entries encodes the entries by ascending serial number.
 func (l RevocationList) entries() ([]byte, error) {
+	sorted, err := l.sorted()
+	if err != nil {
+		return nil, err
+	}
+	b := cryptobyte.NewBuilder(make([]byte, 0, usualEntry*len(sorted)))
+	for _, entry := range sorted {
+		addEntry(b, entry)
+	}
+	return b.Bytes()
+}
+
+// sorted are the entries by ascending serial number, each such as a full CRL may have.
+func (l RevocationList) sorted() ([]Revoked, error) {
 	sorted := slices.Clone(l.Entries)
 	for _, entry := range sorted {
 		if entry.Serial == nil || entry.Serial.Sign() <= 0 || entry.Serial.BitLen() >= 8*maxSerialOctets+1 {
@@ -155,8 +176,6 @@ func (l RevocationList) entries() ([]byte, error) {
 		}
 	}
 	slices.SortFunc(sorted, func(a, b Revoked) int { return a.Serial.Cmp(b.Serial) })
-	const usual = 48 // octets of an entry
-	b := cryptobyte.NewBuilder(make([]byte, 0, usual*len(sorted)))
 	for i, entry := range sorted {
 		if i > 0 && entry.Serial.Cmp(sorted[i-1].Serial) == 0 {
 			return nil, fmt.Errorf("the serial number %s stands twice in the CRL", SerialHex(entry.Serial))
@@ -164,9 +183,8 @@ func (l RevocationList) entries() ([]byte, error) {
 		if entry.Reason.String() == "" || entry.Reason == RemoveFromCRL {
 			return nil, fmt.Errorf("the entry of %s has the reason %d, which a full CRL does not have", SerialHex(entry.Serial), entry.Reason)
 		}
-		addEntry(b, entry)
 	}
-	return b.Bytes()
+	return sorted, nil
 }
 
 func addEntry(b *cryptobyte.Builder, entry Revoked) {

@@ -52,6 +52,24 @@ func (v *View) Revoked(authority string, shard int, ends time.Time, each func(se
 		WHERE authority = $1 AND shard = $2 AND revoked_at > 0 AND not_after >= $3 AND no_revocation = FALSE`, authority, shard, micros(ends))
 }
 
+// Relisted calls each for every serial of an authority whose place on its CRL may be another than on the last one: those that
+// wait to be published, and the revoked ones that ended between two moments, the second not included. A serial is listed when
+// it is revoked and ends at or after the second moment.
+func (v *View) Relisted(authority string, shard int, from, to time.Time, each func(serial, reason string, at time.Time, listed bool) error) error {
+	return v.rows(func(scan func(...any) error) error {
+		var serial, reason string
+		var at int64
+		var listed bool
+		if err := scan(&serial, &reason, &at, &listed); err != nil {
+			return err
+		}
+		return each(serial, reason, instant(at), listed)
+	}, `SELECT serial, reason, revoked_at, revoked_at > 0 AND not_after >= $4 AND no_revocation = FALSE FROM serials
+			WHERE authority = $1 AND shard = $2 AND serial IN (SELECT serial FROM revocations WHERE authority = $1)
+		UNION SELECT serial, reason, revoked_at, FALSE FROM serials
+			WHERE authority = $1 AND shard = $2 AND revoked_at > 0 AND not_after >= $3 AND not_after < $4`, authority, shard, micros(from), micros(to))
+}
+
 // AddSerial inserts a serial, made now. A request with another reserved serial is a conflict.
 func (tx *Tx) AddSerial(s *leafward.Serial) {
 	s.CreatedAt = tx.Now
