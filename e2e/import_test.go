@@ -176,8 +176,8 @@ func watched(t *testing.T, cmd *exec.Cmd) (out []byte, most int) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
