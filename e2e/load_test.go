@@ -5,6 +5,8 @@ package e2e_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -58,13 +60,18 @@ func (l *load) run(t *testing.T) time.Duration {
 	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 16}
 	t.Cleanup(over.CloseIdleConnections)
 	c := &client{base: l.server.url, key: l.server.admin.key, http: &http.Client{Transport: over, Timeout: patience}} // answers are read after the run
+	requests := l.requests(t)
 	begun := time.Now()
 	var all sync.WaitGroup
 	for hand := range 16 {
 		all.Go(func() {
-			for n := 0; time.Since(begun) < l.span; n++ {
-				host := fmt.Sprintf("l%d-%d.example.com", hand, n)
-				_, csr := newCSR(t, host)
+			for n := hand; time.Since(begun) < l.span; n += 16 {
+				var csr string
+				if n < len(requests) {
+					csr = requests[n]
+				} else {
+					_, csr = newCSR(t, fmt.Sprintf("l%d.example.com", n))
+				}
 				at := time.Now()
 				a, err := c.send(t.Context(), "POST", "/api/v1/certificates", object{"csr_pem": csr})
 				l.note(t, time.Since(at), a, err)
@@ -75,13 +82,36 @@ func (l *load) run(t *testing.T) time.Duration {
 	return time.Since(begun)
 }
 
+// requests are CSRs, each with a key of its own, for what can be expected. They are made before the time begins: clients have
+// machines of their own.
+func (l *load) requests(t *testing.T) []string {
+	t.Helper()
+	made := make([]string, int(1.2*minLoad*l.span.Seconds()))
+	var all sync.WaitGroup
+	for hand := range 16 {
+		all.Go(func() {
+			for n := hand; n < len(made); n += 16 {
+				_, made[n] = newCSR(t, fmt.Sprintf("l%d.example.com", n))
+			}
+		})
+	}
+	all.Wait()
+	return made
+}
+
 // note writes down how one request was answered.
 func (l *load) note(t *testing.T, wait time.Duration, a answer, err error) {
-	made := a.object()
-	id, serial := text(made, "id"), text(made, "version", "serial_number")
+	var made struct {
+		ID      string
+		Version struct {
+			Serial string `json:"serial_number"`
+		}
+	}
+	wrong := json.Unmarshal(a.body, &made)
+	id, serial := made.ID, made.Version.Serial
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil || a.status != http.StatusCreated || serial == "" {
+	if err = errors.Join(err, wrong); err != nil || a.status != http.StatusCreated || serial == "" {
 		t.Errorf("%d %v: %s", a.status, err, a.body)
 		l.failed++
 		return
