@@ -20,6 +20,8 @@ type client struct {
 	base string // https://host:port
 	key  string
 	http *http.Client
+
+	plain *http.Client // the same without a judge of its answers; nil where there is none
 }
 
 // answer is what came back.
@@ -41,7 +43,7 @@ func newClient(t testing.TB, base, key string, root []byte) *client {
 	}
 	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16}
 	t.Cleanup(over.CloseIdleConnections)
-	return &client{base: base, key: key, http: &http.Client{Transport: newJudge(t, over)}}
+	return &client{base: base, key: key, http: &http.Client{Transport: newJudge(t, over)}, plain: &http.Client{Transport: over, Timeout: patience}}
 }
 
 // overSocket speaks to the local socket, which needs no key.
@@ -55,7 +57,13 @@ func overSocket(path string) *client {
 }
 
 // as is the same client with another key.
-func (c *client) as(key string) *client { return &client{base: c.base, key: key, http: c.http} }
+func (c *client) as(key string) *client {
+	return &client{base: c.base, key: key, http: c.http, plain: c.plain}
+}
+
+// quick is the same client for what is measured: nobody holds its answers against the document, which takes longer than most
+// of them.
+func (c *client) quick() *client { return &client{base: c.base, key: c.key, http: c.plain} }
 
 // send makes one request; the body is JSON, or raw when it is bytes. Headers come in pairs of name and value.
 func (c *client) send(ctx context.Context, method, path string, body any, headers ...string) (answer, error) {

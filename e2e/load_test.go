@@ -3,8 +3,6 @@
 package e2e_test
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,11 +53,7 @@ type load struct {
 // run has the clients ask until the time is over.
 func (l *load) run(t *testing.T) time.Duration {
 	t.Helper()
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(l.server.root(t))
-	over := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 16}
-	t.Cleanup(over.CloseIdleConnections)
-	c := &client{base: l.server.url, key: l.server.admin.key, http: &http.Client{Transport: over, Timeout: patience}} // answers are read after the run
+	c := l.server.admin.quick()
 	requests := l.requests(t)
 	begun := time.Now()
 	var all sync.WaitGroup
