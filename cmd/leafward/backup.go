@@ -51,7 +51,7 @@ type backupCommand struct {
 	File           string   `arg:"" help:"File to write, 0600."`
 	PassphraseFile string   `name:"passphrase-file" placeholder:"FILE" xor:"key" help:"File whose first line is the passphrase; asked for on the terminal unless given."`
 	Recipient      []string `name:"recipient" sep:"none" placeholder:"AGE1…" xor:"key" help:"Encrypt to this public key of age instead of a passphrase. Can be repeated."`
-	Force          bool     `help:"Replace the file when it is there."`
+	Force          bool     `help:"Replace the file when it is there and is a backup."`
 	dataFlags
 }
 

@@ -50,11 +50,14 @@ func Backup(ctx context.Context, b Backing) (done BackedUp, err error) {
 	}
 	path := filepath.Join(b.DataDir, database)
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return done, leafward.Errorf(leafward.Denied, "run it as the user of the server, or as root", "the data directory %s cannot be read: %v", b.DataDir, reason(err))
+	}
 	if err != nil {
 		return done, leafward.Errorf(leafward.NotFound, "name the data directory of a server that was started once: --data-dir", "there is no database in %s: %v", b.DataDir, reason(err))
 	}
-	if _, err := os.Lstat(b.File); err == nil && !b.Force {
-		return done, leafward.Errorf(leafward.Conflict, "name another file, or replace it with --force", "the file %s is there already", b.File)
+	if err := b.replaceable(); err != nil {
+		return done, err
 	}
 	to, err := b.To("the backup")
 	if err != nil {
@@ -75,6 +78,31 @@ func Backup(ctx context.Context, b Backing) (done BackedUp, err error) {
 		return err
 	})
 	return done, err
+}
+
+// replaceable refuses a file that is there, unless it may be replaced and is a backup: nothing else is lost by a wrong name.
+func (b Backing) replaceable() error {
+	if _, err := os.Lstat(b.File); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	info, err := os.Stat(b.File)
+	switch {
+	case err != nil:
+		return unwritten(b.File, err)
+	case !info.Mode().IsRegular():
+		return leafward.Errorf(leafward.Conflict, "name another file", "%s is there, and is no file", b.File)
+	case !b.Force:
+		return leafward.Errorf(leafward.Conflict, "name another file, or replace it with --force", "the file %s is there already", b.File)
+	}
+	file, err := os.Open(b.File)
+	if err != nil {
+		return unwritten(b.File, err)
+	}
+	defer file.Close()
+	if ours, err := backup.Begins(file); err != nil || !ours {
+		return leafward.Errorf(leafward.Conflict, "name another file", "the file %s is there and is no backup, and --force replaces backups only", b.File)
+	}
+	return nil
 }
 
 // aside gives a directory of one's own in the data directory, which nobody else uses, and removes it afterwards. It must have

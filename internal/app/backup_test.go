@@ -98,6 +98,26 @@ func TestABackupIsRestoredIntoAnEmptyDirectoryOnly(t *testing.T) {
 	}
 }
 
+func TestABackupTakesThePlaceOfNothingButABackup(t *testing.T) {
+	settings, opener := fresh(t), passphrase(t, "correct horse battery")
+	s := start(t, settings)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(s.dir, "leafward.db"), filepath.Join(s.dir, "master.key"), filepath.Join(s.dir, "leafward.lock"), opener.PassphraseFile, empty, s.dir} {
+		before, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: file, Force: true, Version: "test"})
+		refusal(t, err, leafward.Conflict, file, "name another file")
+		if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+			t.Errorf("%s was replaced: %v", file, err)
+		}
+	}
+}
+
 func TestABackupThatCannotBeRestoredLeavesNothing(t *testing.T) {
 	settings, opener := fresh(t), passphrase(t, "correct horse battery")
 	if err := start(t, settings).stop(); err != nil {

@@ -62,11 +62,23 @@ func Write(w io.Writer, to []age.Recipient, m Manifest, database io.Reader) erro
 	return errors.Join(err, packed.Close(), sealed.Close())
 }
 
+// magic is how an age file begins.
+const magic = "age-encryption.org/v1\n"
+
+// Begins tells whether a file begins as a backup does.
+func Begins(r io.Reader) (bool, error) {
+	begin := make([]byte, len(magic))
+	_, err := io.ReadFull(r, begin)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, nil
+	}
+	return string(begin) == magic, err
+}
+
 // Open reads what a backup holds. The reader gives the database and, instead of its end, an error when anything of the
 // file is missing or was changed: only what was read to the end counts.
 func Open(r io.Reader, with []age.Identity) (Manifest, io.Reader, error) {
 	in := bufio.NewReader(r)
-	const magic = "age-encryption.org/v1\n"
 	if begin, err := in.Peek(len(magic)); err != nil || string(begin) != magic {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return Manifest{}, nil, err
