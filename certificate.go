@@ -156,13 +156,13 @@ func (c *Certificate) Validate() error {
 	CheckID(&p, c.ID)
 	CheckName(&p, "name", c.Name)
 	CheckText(&p, "common_name", c.CommonName, MaxCommonName)
-	CheckText(&p, "environment", c.Environment, MaxName)
+	CheckLabel(&p, "environment", c.Environment, MaxName)
 	p.Check(len(c.SANs) <= MaxSANs, "sans", fmt.Sprintf("has more than %d names", MaxSANs), "split them over several certificates")
 	p.Check(len(c.Names()) > 0, "common_name", "is missing, and so is every SAN", "name at least one host, such as www.example.com")
 	p.Check(len(c.Tags) <= MaxTags, "tags", fmt.Sprintf("has more than %d tags", MaxTags), "use fewer")
 	for key, value := range c.Tags {
 		CheckName(&p, "tags", key)
-		CheckText(&p, "tags."+key, value, MaxTag)
+		CheckLabel(&p, "tags."+key, value, MaxTag)
 	}
 	p.Check(c.TTL == 0 || c.TTL >= MinProfileTTL && c.TTL <= MaxProfileTTL, "ttl_seconds", "is out of range", fmt.Sprintf("use %d to %d seconds, or leave it out for the profile's", MinProfileTTL, MaxProfileTTL))
 	p.Check(c.Algorithm != "" || c.Size == 0, "key_size", "goes with key_algorithm only", "name the algorithm too, or leave both out")

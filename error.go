@@ -86,7 +86,19 @@ func KindOf(err error) Kind {
 
 // Missing is the answer for an id that does not exist or belongs to another team: the two must look alike.
 func Missing(noun, id string) *Error {
-	return Errorf(NotFound, "list the "+noun+"s to see which there are", "no %s %q", noun, id)
+	noun = strings.ReplaceAll(noun, "_", " ")
+	return Errorf(NotFound, "list the "+plural(noun)+" to see which there are", "no %s %q", noun, id)
+}
+
+// plural is the plural of one of our nouns.
+func plural(noun string) string {
+	switch one, y := strings.CutSuffix(noun, "y"); {
+	case y && !strings.HasSuffix(one, "e"):
+		return one + "ies"
+	case strings.HasSuffix(noun, "ch"):
+		return noun + "es"
+	}
+	return noun + "s"
 }
 
 // Problems collects what is wrong with an input, so that all of it is told at once.

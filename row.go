@@ -59,13 +59,22 @@ func CheckText(p *Problems, field, text string, limit int) {
 	}
 }
 
-// CheckName is CheckText for a name that must be there.
+// CheckLabel is CheckText for what stands in one line, such as a row of a table.
+func CheckLabel(p *Problems, field, text string, limit int) {
+	if strings.ContainsAny(text, "\t\r\n") {
+		p.Add(field, "contains a line end or a tab", "write it in one line, with spaces")
+		return
+	}
+	CheckText(p, field, text, limit)
+}
+
+// CheckName is CheckLabel for a name that must be there.
 func CheckName(p *Problems, field, name string) {
 	if strings.TrimSpace(name) == "" || name != strings.TrimSpace(name) {
 		p.Add(field, "is empty or begins or ends with a space", "give it a name of 1 to 255 characters")
 		return
 	}
-	CheckText(p, field, name, MaxName)
+	CheckLabel(p, field, name, MaxName)
 }
 
 // Unprintable tells the characters that hide or reorder text for a reader.
