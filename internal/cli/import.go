@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ type importing struct {
 	first   int    // line of the first of them
 	next    int    // line on which the text goes on
 	rows    int
+	wrong   []wrongRow // rows between them that cannot be sent
 	done    imported
 	told    time.Time
 }
@@ -79,6 +81,10 @@ func (c *importCommand) Run(ctx context.Context, s *Session) error {
 	}
 	for _, name := range c.Files {
 		if err := i.read(ctx, name); err != nil {
+			i.tell(nil)
+			if i.done.Imported+i.done.Known+i.done.Refused == 0 {
+				return err
+			}
 			i.say(warn, "the same command again goes on: what is in is known then", "%s so far", i.counts())
 			return err
 		}
@@ -155,7 +161,12 @@ func (i *importing) all(ctx context.Context, rows iter.Seq2[inventory.Row, error
 		}
 		seen++
 		if row.Wrong != nil {
-			i.refused(row.Line, row.Last, leafward.Field{Field: row.Wrong.Field, Problem: row.Wrong.Problem, Fix: row.Wrong.Fix})
+			if i.wrong = append(i.wrong, wrongRow{row.Line, row.Last, []leafward.Field{{Field: row.Wrong.Field, Problem: row.Wrong.Problem, Fix: row.Wrong.Fix}}}); len(i.wrong) < importRows {
+				continue
+			}
+			if err := i.send(ctx); err != nil {
+				return err
+			}
 			continue
 		}
 		if i.rows == importRows || i.rows > 0 && len(i.text)+row.Line-i.next+len(row.Text) > importText {
@@ -165,8 +176,11 @@ func (i *importing) all(ctx context.Context, rows iter.Seq2[inventory.Row, error
 		}
 		i.add(&row)
 	}
-	if seen == 0 {
-		return failed(codeFile, "give it the ending .csv when it is CSV; else it must be PEM", "%s holds no certificate", i.file)
+	switch {
+	case seen == 0 && i.heading != nil:
+		return failed(codeFile, "write a row for each certificate below the line that names the columns", "%s holds no certificate", i.file)
+	case seen == 0:
+		return failed(codeFile, "give it the ending .csv when it is CSV; else it must be PEM, which `openssl x509 -inform DER -in "+quoted(i.file)+"` makes of DER", "%s holds no certificate in PEM", i.file)
 	}
 	return i.send(ctx)
 }
@@ -186,6 +200,7 @@ func (i *importing) add(row *inventory.Row) {
 // send has the server take the waiting rows in.
 func (i *importing) send(ctx context.Context) error {
 	if i.rows == 0 {
+		i.tell(nil)
 		return nil
 	}
 	body := i.request
@@ -201,11 +216,7 @@ func (i *importing) send(ctx context.Context) error {
 	}
 	i.done.Imported += out.Imported
 	i.done.Known += out.Known
-	for _, row := range out.Rows {
-		if row.Outcome == "refused" {
-			i.refused(row.Line, row.Line, row.Problems...)
-		}
-	}
+	i.tell(out.Rows)
 	if len(out.IgnoredColumns) > 0 && len(i.done.IgnoredColumns) == 0 {
 		i.done.IgnoredColumns = out.IgnoredColumns
 		i.say(warn, "", "%s: nothing is done with the columns %s", i.file, strings.Join(out.IgnoredColumns, ", "))
@@ -217,16 +228,37 @@ func (i *importing) send(ctx context.Context) error {
 	return nil
 }
 
+// wrongRow is what is wrong with a row, and the lines that it stands on.
+type wrongRow struct {
+	line, last int
+	problems   []leafward.Field
+}
+
+// tell tells of the rows that the server refused, and of those between them that were not sent, in the order of the file.
+func (i *importing) tell(answered []api.ImportRow) {
+	all := i.wrong
+	for _, row := range answered {
+		if row.Outcome == "refused" {
+			all = append(all, wrongRow{row.Line, row.Line, row.Problems})
+		}
+	}
+	i.wrong = nil
+	slices.SortStableFunc(all, func(a, b wrongRow) int { return a.line - b.line })
+	for _, row := range all {
+		i.refused(row)
+	}
+}
+
 // refused tells of a row that was refused.
-func (i *importing) refused(line, last int, problems ...leafward.Field) {
+func (i *importing) refused(row wrongRow) {
 	i.done.Refused++
-	for _, p := range problems {
-		if last > line && !strings.Contains(p.Problem, "(lines ") {
-			p.Problem += fmt.Sprintf(" (lines %d to %d)", line, last)
+	for _, p := range row.problems {
+		if row.last > row.line && !strings.Contains(p.Problem, "(lines ") {
+			p.Problem += fmt.Sprintf(" (lines %d to %d)", row.line, row.last)
 		}
 		if i.JSON && len(i.done.Problems) < maxTold {
-			i.done.Problems = append(i.done.Problems, badRow{i.file, line, p})
+			i.done.Problems = append(i.done.Problems, badRow{i.file, row.line, p})
 		}
-		i.say(bad, p.Fix, "%s:%d: %s %s", i.file, line, p.Field, p.Problem)
+		i.say(bad, p.Fix, "%s:%d: %s %s", i.file, row.line, p.Field, p.Problem)
 	}
 }

@@ -69,9 +69,22 @@ func TestAnImportTellsOfEachRowAndGoesOnWhereItWas(t *testing.T) {
 	d.ok("cert", "list", "--environment", "lab", "--search", "third").has(t, 0, "third")
 	d.typed("import", one, two).has(t, 1, "0 certificates imported, 302 known already, 4 refused")
 	d.typed("import", two, "--issuer", "nobody").has(t, 1, "nobody")
-	d.typed("import", filepath.Join(dir, "none.pem")).has(t, 1, "cannot be read")
-	write(t, one, "# nothing\n")
-	d.typed("import", one).has(t, 1, "holds no certificate")
+	if s := d.typed("import", filepath.Join(dir, "none.pem")); strings.Contains(s.err, "so far") {
+		t.Errorf("nothing was done, and it says %s", s.err)
+	} else {
+		s.has(t, 1, "cannot be read")
+	}
+	write(t, one, string(leaf(903, "d.example.com")))
+	d.typed("import", one).has(t, 1, "holds no certificate", "openssl x509 -inform DER -in "+one)
+	write(t, two, "certificate\n")
+	d.typed("import", two).has(t, 1, "holds no certificate", "below the line that names the columns")
+	code := base64.StdEncoding.EncodeToString(leaf(904, "e.example.com"))
+	write(t, two, "certificate,owner\n"+code+",nobody\nx\n"+code+",no one\n")
+	s = d.typed("import", two)
+	s.has(t, 1, two+":2: owner names", two+":3: row has", two+":4: owner names", "by its id or its name")
+	if at := strings.Index(s.err, two+":3:"); at < strings.Index(s.err, two+":2:") || at > strings.Index(s.err, two+":4:") {
+		t.Errorf("the rows are told out of order: %s", s.err)
+	}
 	write(t, two, "name\nx\n")
 	d.typed("import", two).has(t, 1, "names no column certificate")
 }

@@ -378,8 +378,28 @@ func (c *candidate) describe(l *Listed, cells map[string]string, r *references) 
 	if at.profile.ID != "" {
 		obey(&p, &c.record, nil, &at.profile)
 	}
-	c.Problems = slices.Concat(c.Problems, at.wrong, fieldsOf(p.Err()))
+	c.Problems = slices.Concat(c.Problems, inColumns(cells, slices.Concat(at.wrong, fieldsOf(p.Err()))))
 	return nil
+}
+
+// inColumns tells what is wrong with the cells of a row by the names of their columns.
+func inColumns(cells map[string]string, wrong []leafward.Field) []leafward.Field {
+	for i, w := range wrong {
+		column := map[string]string{
+			"team_id": "team", "owner_id": "owner", "issuer_id": "issuer", "certificate_profile_id": "profile", "renewal_policy_id": "policy", "key_source": "key_source",
+		}[w.Field]
+		if cells[column] == "" {
+			continue
+		}
+		wrong[i].Field = column
+		switch {
+		case column == "key_source":
+			wrong[i].Fix = "use agent, client or server"
+		case strings.HasPrefix(w.Problem, "names "):
+			wrong[i].Fix = "call one that you see by its id or its name"
+		}
+	}
+	return wrong
 }
 
 // label reads NAME=VALUE;NAME=VALUE.

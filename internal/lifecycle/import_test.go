@@ -169,7 +169,7 @@ func TestARowThatCannotBeManagedIsToldWithTheReason(t *testing.T) {
 		"no host name":       {row("", "", e.changed(t, inventorytest.Year, nil, "not a host")), "sans", "not a host"},
 		"a foreign kind":     {row("", "", e.changed(t, inventorytest.Year, directoryName, "dir.example.com")), "certificate", "directoryName"},
 		"a wrong chain":      {row("", "", e.sign(t, "chain.example.com"), other.Certificate.Raw), "certificate", "does not hold"},
-		"an unknown owner":   {row("nobody", "", e.sign(t, "owner.example.com")), "owner_id", "does not exist"},
+		"an unknown owner":   {row("nobody", "", e.sign(t, "owner.example.com")), "owner", "does not exist"},
 		"a tag":              {row("", "colour", e.sign(t, "tag.example.com")), "tags", "no NAME=VALUE"},
 		"a serial once more": {row("", "", twin), "certificate", "serial number"},
 	} {
@@ -360,7 +360,7 @@ func TestATeamTakesInItsOwnOnly(t *testing.T) {
 	about(t, err, "issuer_id")
 	done, err = w.Import(two, lifecycle.Listed{CSV: "team,certificate\nt-default," + base64.StdEncoding.EncodeToString(e.sign(t, "c.example.com")) + "\n"})
 	check(t, err)
-	if row := done.Rows[0]; row.Outcome != lifecycle.ImportRefused || row.Problems[0].Field != "team_id" {
+	if row := done.Rows[0]; row.Outcome != lifecycle.ImportRefused || row.Problems[0].Field != "team" {
 		t.Errorf("into another team: %+v", row)
 	}
 }
