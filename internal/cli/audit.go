@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/audit"
 )
@@ -167,9 +169,9 @@ func (c *auditVerify) judge() (func(io.Reader) (audit.Report, error), error) {
 	if c.Checkpoint == "" {
 		return audit.Verify, nil
 	}
-	text, err := os.ReadFile(c.Checkpoint)
+	text, err := c.kept()
 	if err != nil {
-		return nil, failed(codeFile, "name a file with a checkpoint", "%s cannot be read: %v", c.Checkpoint, cause(err))
+		return nil, err
 	}
 	size, root, err := audit.OpenCheckpoint(string(text), c.LogKey)
 	if err != nil {
@@ -178,9 +180,29 @@ func (c *auditVerify) judge() (func(io.Reader) (audit.Report, error), error) {
 	return func(in io.Reader) (audit.Report, error) { return audit.VerifyAgainst(in, size, root) }, nil
 }
 
+// maxKept is the size in octets up to which a checkpoint is read.
+const maxKept = 64 << 10
+
+// kept reads the checkpoint that was kept elsewhere, and makes sure of the key that verifies it.
+func (c *auditVerify) kept() ([]byte, error) {
+	text, err := readBounded(c.Checkpoint, maxKept)
+	if err != nil {
+		return nil, failed(codeFile, "name a file with a checkpoint", "%s cannot be read: %v", c.Checkpoint, cause(err))
+	}
+	return text, c.keyed()
+}
+
+// keyed refuses what is no public key, so that it is not taken for a log that was changed.
+func (c *auditVerify) keyed() error {
+	if _, err := note.NewVerifier(c.LogKey); err != nil {
+		return failed(codeUsage, "give the key that `leafward audit checkpoint` told, whole and in quotes", "--log-key is not the public key of a log: %v", err)
+	}
+	return nil
+}
+
 type auditCheckpoint struct {
 	asking
-	Out string `placeholder:"FILE" help:"File to write it to; standard output unless given."`
+	Out string `placeholder:"FILE" help:"File to write it to, 0600 and only when it is not there yet; standard output unless given."`
 }
 
 // Run prints the note alone on standard output, and what it is beside it.
@@ -188,6 +210,9 @@ func (c *auditCheckpoint) Run(ctx context.Context, s *Session) error {
 	r, err := c.begin(ctx, s)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Lstat(c.Out); c.Out != "" && err == nil {
+		return cannotWrite(c.Out, os.ErrExist)
 	}
 	last, err := api.GetCheckpoint.Call(ctx, r.Client, api.Nothing{})
 	if err != nil {
@@ -197,8 +222,8 @@ func (c *auditCheckpoint) Run(ctx context.Context, s *Session) error {
 		return failed(codeAudit, "ask again in a minute", "the server has signed no checkpoint yet")
 	}
 	if c.Out != "" {
-		if err := os.WriteFile(c.Out, []byte(last.Checkpoint), 0o600); err != nil {
-			return cannotWrite(c.Out, err)
+		if err := writeNew(c.Out, []byte(last.Checkpoint)); err != nil {
+			return err
 		}
 	}
 	return r.answer(last, func() {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/leafward/leafward/api"
@@ -65,21 +64,7 @@ func writeProof(name string, proof audit.Proof) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return cannotWrite(name, err)
-	}
-	if _, err = file.Write(append(text, '\n')); err == nil {
-		err = file.Sync()
-	}
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		_ = os.Remove(name)
-		return cannotWrite(name, err)
-	}
-	return nil
+	return writeNew(name, append(text, '\n'))
 }
 
 // proofText is the proof for a person.
@@ -97,6 +82,9 @@ func (c *auditVerify) proved(r *run) error {
 	if c.LogKey == "" {
 		return failed(codeUsage, "give the key that `leafward audit checkpoint` told: --log-key KEY", "a proof is verified by the public key of the log")
 	}
+	if err := c.keyed(); err != nil {
+		return err
+	}
 	in := r.In
 	if c.Proof != "-" {
 		file, err := os.Open(c.Proof)
@@ -106,18 +94,18 @@ func (c *auditVerify) proved(r *run) error {
 		defer file.Close()
 		in = file
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxProof))
+	text, err := readAll(in, maxProof)
 	if err != nil {
-		return err
+		return failed(codeFile, "name a file that `leafward audit prove --out FILE` wrote", "%s cannot be read: %v", c.Proof, cause(err))
 	}
 	var proof audit.Proof
 	if err := json.Unmarshal(text, &proof); err != nil {
 		return failed(codeAudit, "name a file that `leafward audit prove --out FILE` wrote", "%s is not a proof: %v", c.Proof, err)
 	}
 	if c.Checkpoint != "" {
-		kept, err := os.ReadFile(c.Checkpoint)
+		kept, err := c.kept()
 		if err != nil {
-			return failed(codeFile, "name a file with a checkpoint", "%s cannot be read: %v", c.Checkpoint, cause(err))
+			return err
 		}
 		proof.Checkpoint = string(kept)
 	}

@@ -178,7 +178,7 @@ func (c *caOffline) fetch(ctx context.Context, r *run, a *api.Authority) (k keyC
 
 // prove reads the file back: it is whole, and holds the key where it can be opened here.
 func (k *keyCopy) prove(path string) error {
-	back, err := os.ReadFile(path)
+	back, err := readBounded(path, envelope.MaxSealed)
 	if err != nil || !bytes.Equal(back, k.file) {
 		return failed(codeFailed, "write it to another disk", "the file %s is not what was written: %v", path, err)
 	}
@@ -247,9 +247,9 @@ func (c *caOnline) Run(ctx context.Context, s *Session) error {
 	if a.Custody != string(leafward.CustodyOffline) {
 		return failed(string(leafward.Conflict), "nothing has to be done; leafward ca list"+r.where.flags()+" shows where keys are", "the key of %s is %s, not offline", a.Name, a.Custody)
 	}
-	file, err := os.ReadFile(c.File)
+	file, err := readBounded(c.File, envelope.MaxSealed)
 	if err != nil {
-		return failed(string(leafward.NotFound), "name the file that `leafward ca offline` wrote", "the file %s cannot be read: %v", c.File, err)
+		return failed(string(leafward.NotFound), "name the file that `leafward ca offline` wrote", "the file %s cannot be read: %v", c.File, cause(err))
 	}
 	with, err := envelope.Opener{PassphraseFile: c.PassphraseFile, IdentityFile: c.Identity, Ask: r.AskPassphrase("--identity FILE")}.With("the key of " + a.Name)
 	if err != nil {

@@ -46,6 +46,8 @@ func TestVerifyHoldsAnExportAgainstACheckpointKeptElsewhere(t *testing.T) {
 	}{
 		"it fits":             {[]string{whole, "--checkpoint", checkpoint, "--log-key", key}, 0, "5 events, 1 to 5"},
 		"cut off":             {[]string{short, "--checkpoint", checkpoint, "--log-key", key}, 1, "the end of the log was cut off"},
+		"no key":              {[]string{whole, "--checkpoint", checkpoint, "--log-key", "abc"}, 2, "--log-key is not the public key of a log"},
+		"endless":             {[]string{whole, "--checkpoint", "/dev/zero", "--log-key", key}, 1, "/dev/zero cannot be read: it has more than"},
 		"another log's key":   {[]string{whole, "--checkpoint", checkpoint, "--log-key", other}, 1, "proves nothing"},
 		"no checkpoint":       {[]string{whole, "--checkpoint", whole, "--log-key", key}, 1, "proves nothing"},
 		"no such checkpoint":  {[]string{whole, "--checkpoint", "/no/such/file", "--log-key", key}, 1, "/no/such/file"},
@@ -55,5 +57,14 @@ func TestVerifyHoldsAnExportAgainstACheckpointKeptElsewhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			typed(t, nil, append([]string{"audit", "verify"}, c.args...)...).has(t, c.code, c.want)
 		})
+	}
+}
+
+func TestACheckpointTakesThePlaceOfNoFile(t *testing.T) {
+	d := atServer(t)
+	kept := put(t, []byte("an older one"))
+	d.refused("file_exists", "is there already", "audit", "checkpoint", "--out", kept)
+	if text, err := os.ReadFile(kept); err != nil || string(text) != "an older one" {
+		t.Errorf("what was kept is %q now: %v", text, err)
 	}
 }

@@ -214,7 +214,7 @@ func (r *run) trust(ctx context.Context, base, root string) (*x509.CertPool, err
 }
 
 func rootFile(name string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(name)
+	text, err := readBounded(name, maxRoot)
 	if err != nil {
 		return nil, failed(codeUsage, "give --root a SHA-256 in hex, or a file in PEM", "--root %q is neither a SHA-256 nor a file that can be read", name)
 	}

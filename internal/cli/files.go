@@ -22,6 +22,30 @@ func readAll(in io.Reader, most int64) ([]byte, error) {
 	return text, err
 }
 
+// readBounded is readAll of a file.
+func readBounded(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readAll(file, most)
+}
+
+// writeNew writes a file that must not be there, 0600, and leaves it whole on disk or not at all.
+func writeNew(name string, text []byte) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return cannotWrite(name, err)
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		_ = os.Remove(name)
+		return cannotWrite(name, err)
+	}
+	return nil
+}
+
 // pair is a certificate and its key on disk: both are there in the end, or what was there before.
 type pair struct {
 	cert, key string // paths
