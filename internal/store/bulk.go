@@ -18,8 +18,8 @@ func addAll[T any, P noun[T]](tx *Tx, t table[T], prefix string, rows []T) {
 		m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 		tx.touch(m.ID)
 		if f, ok := any(row).(findable); ok {
-			for _, w := range words(f) {
-				found = append(found, []any{t.noun, w, m.ID})
+			for _, e := range entries(words(f)) {
+				found = append(found, []any{t.noun, e.word, m.ID, e.alike, micros(m.CreatedAt)})
 			}
 		}
 	}
@@ -27,21 +27,20 @@ func addAll[T any, P noun[T]](tx *Tx, t table[T], prefix string, rows []T) {
 	insertValues(tx, insertTerms, "", found)
 }
 
-const insertTerms = "INSERT INTO terms (noun, term, id) VALUES "
-
 // AddCertificates inserts new certificates, the only version of each, and keys that are not known yet.
 func (tx *Tx) AddCertificates(made []leafward.Certificate, signed []leafward.Version, keys []leafward.Key) {
 	addAll(tx, keyPairs(), "kp", keys)
-	addAll(tx, certificates(), "mc", made)
 	for i := range made {
+		wordy(&made[i])
 		tx.fold(made[i].Fold(), 1)
 	}
+	addAll(tx, certificates(), "mc", made)
 	var found [][]any
 	for i := range signed {
 		v := &signed[i]
 		v.Current = true
 		for _, w := range []string{term(v.Serial), term(v.SHA256)} {
-			found = append(found, []any{"certificate.version", w, v.Certificate})
+			found = append(found, []any{"certificate.version", w, v.Certificate, 0, 0})
 		}
 	}
 	addAll(tx, versions(), "cv", signed)

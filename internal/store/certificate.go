@@ -222,12 +222,17 @@ func (v *View) NotableCertificates(limit int) ([]leafward.Certificate, error) {
 
 // AddCertificate inserts a certificate.
 func (tx *Tx) AddCertificate(c *leafward.Certificate) {
-	if c.ID == "" {
-		c.ID = NewID("mc") // it is found by its id
-	}
-	c.Words = lines(words(c))
+	wordy(c)
 	add(tx, certificates(), "mc", c)
 	tx.fold(c.Fold(), 1)
+}
+
+// wordy writes the words into a new certificate by which it is found, its id among them.
+func wordy(c *leafward.Certificate) {
+	if c.ID == "" {
+		c.ID = NewID("mc")
+	}
+	c.Words = lines(words(c))
 }
 
 // PutCertificate writes a certificate that was read in this transaction.

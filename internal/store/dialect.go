@@ -27,12 +27,12 @@ var placeholder = regexp.MustCompile(`\$(\d+)`)
 
 func sqliteDialect() dialect {
 	return dialect{name: "sqlite", find: "instr", plus: "+", marks: "?$1", lastID: true, tokens: strings.NewReplacer(
-		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID")}
+		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{blob}}", "BLOB", "{{text}}", "TEXT", "{{rowless}}", "WITHOUT ROWID", "{{postgres}}", "--")}
 }
 
 func postgresDialect() dialect {
 	return dialect{name: "postgres", find: "strpos", skip: " FOR UPDATE SKIP LOCKED", tokens: strings.NewReplacer(
-		"{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{blob}}", "BYTEA", "{{text}}", `TEXT COLLATE "C"`, "{{rowless}}", "")}
+		"{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{blob}}", "BYTEA", "{{text}}", `TEXT COLLATE "C"`, "{{rowless}}", "", "{{postgres}}", "")}
 }
 
 // text is the query in the engine's own placeholders. Nothing is remembered here: the pages of lists are different texts

@@ -269,7 +269,7 @@ func add[T any, P noun[T]](tx *Tx, t table[T], prefix string, row *T) {
 	m.Revision, m.CreatedAt, m.UpdatedAt = 1, tx.Now, tx.Now
 	insertRow(tx, t, row)
 	tx.touch(m.ID)
-	index(tx, t.noun, m.ID, row, nil)
+	index(tx, t.noun, m, row, nil)
 	tx.Fail(remember(&tx.View, t, row))
 }
 
@@ -312,7 +312,7 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	}
 	tx.touch(m.ID)
 	if before.at(read) {
-		index(tx, t.noun, m.ID, row, before.words)
+		index(tx, t.noun, m, row, before.words)
 	}
 	keep(tx, t, m, row, values)
 	tx.rowsRead[t.name+"/"+m.ID].made = before != nil && before.made
@@ -325,7 +325,7 @@ func remove[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 		tx.err = errStale
 	}
 	if read := tx.rowsRead[t.name+"/"+m.ID]; read.at(m.Revision) {
-		unindex(tx, t.noun, m.ID, read.words)
+		unindex(tx, t.noun, m.ID, entries(read.words))
 	}
 }
 
@@ -336,7 +336,7 @@ type findable interface{ Terms() []string }
 const maxTerm = 128
 
 // index keeps the words that a search finds the row by: had are those that it was found by so far.
-func index(tx *Tx, noun, id string, row any, had []string) {
+func index(tx *Tx, noun string, m *leafward.Row, row any, had []string) {
 	f, ok := row.(findable)
 	if !ok || tx.err != nil {
 		return
@@ -345,31 +345,62 @@ func index(tx *Tx, noun, id string, row any, had []string) {
 	if slices.Equal(had, want) {
 		return
 	}
-	unindex(tx, noun, id, without(had, want))
-	for some := range slices.Chunk(without(want, had), maxMarks) {
+	before, after := entries(had), entries(want)
+	unindex(tx, noun, m.ID, without(before, after))
+	for some := range slices.Chunk(without(after, before), maxMarks) {
 		var rows []string
-		args := []any{noun, id}
-		for _, w := range some {
-			args = append(args, w)
-			rows = append(rows, "($1, $"+strconv.Itoa(len(args))+", $2)")
+		args := []any{noun, m.ID, micros(m.CreatedAt)}
+		for _, e := range some {
+			args = append(args, e.word, e.alike)
+			rows = append(rows, fmt.Sprintf("($1, $%d, $2, $%d, $3)", len(args)-1, len(args)))
 		}
-		tx.send("INSERT INTO terms (noun, term, id) VALUES "+strings.Join(rows, ", "), args...)
+		tx.send(insertTerms+strings.Join(rows, ", "), args...)
 	}
+}
+
+// insertTerms adds words that rows are found by. Those of a certificate are told with how many characters of each the word
+// before it begins with too: where that is fewer than a search asks for, the row is found by this word first. And with when
+// the row was made, so that the newest of many are found by their words alone.
+const insertTerms = "INSERT INTO terms (noun, term, id, alike, born) VALUES "
+
+// entry is a word in the index.
+type entry struct {
+	word  string
+	alike int // as many characters as the row's word before it has alike
+}
+
+// entries are sorted words as the index has them.
+func entries(words []string) []entry {
+	all := make([]entry, len(words))
+	before := ""
+	for i, w := range words {
+		all[i] = entry{w, Alike(before, w)}
+		before = w
+	}
+	return all
+}
+
+// Alike is how many characters two words begin with alike.
+func Alike(a, b string) (n int) {
+	for i, c := range a {
+		if !strings.HasPrefix(b[min(i, len(b)):], string(c)) {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // unindex takes words away that a row was found by.
-func unindex(tx *Tx, noun, id string, gone []string) {
-	for _, w := range gone {
-		tx.send("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, w, id)
+func unindex(tx *Tx, noun, id string, gone []entry) {
+	for _, e := range gone {
+		tx.send("DELETE FROM terms WHERE noun = $1 AND term = $2 AND id = $3", noun, e.word, id)
 	}
 }
 
-// without are the words of a sorted list that another sorted list lacks.
-func without(list, other []string) []string {
-	return slices.DeleteFunc(slices.Clone(list), func(w string) bool {
-		_, there := slices.BinarySearch(other, w)
-		return there
-	})
+// without are the entries of a list that another list lacks.
+func without(list, other []entry) []entry {
+	return slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return slices.Contains(other, e) })
 }
 
 // Bounds of what one statement inserts. SQLite looks up each value among all.

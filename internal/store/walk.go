@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/leafward/leafward"
 )
 
-// A page of a list is read in one of two ways. Straight: the rows that fit are found by an index and sorted, which is quick
+// A page of a list is read in one of three ways. Straight: the rows that fit are found by an index and sorted, which is quick
 // while few fit, or while the index has the order. Walking: rows are looked at in the order of the list until enough fit,
-// which is quick when many do. How many fit is known before, from the total.
+// which is quick when many do. From words alone: the newest of those that have a word are found without a look at others,
+// which is quick unless very many have it. How many fit is known before, from the total.
 
 // span is the part of a list that a page shows.
 type span struct {
@@ -48,6 +50,9 @@ func (l listing[T]) page(v *View, q leafward.Query, s *selection, at span) ([]T,
 			return items, err
 		}
 	}
+	if l.newest(v, q, at) {
+		return l.ofWords(v, q, at)
+	}
 	if at.behind != "" {
 		s.and(at.behind, at.place...)
 	}
@@ -69,7 +74,7 @@ func inOrder(q leafward.Query, at span) bool {
 	return q.Text == "" && (len(q.Where) == 0 || strings.HasPrefix(at.by, "created_at "))
 }
 
-// walkable is how many rows a walk may look at, 0 where straight should be quicker.
+// walkable is how many rows a walk may look at, 0 where another way should be quicker.
 func (l listing[T]) walkable(v *View, q leafward.Query, at span) (most int64, err error) {
 	if l.walk == nil || at.total < int64(at.limit) || inOrder(q, at) && len(q.Where) < 2 {
 		return 0, nil
@@ -79,12 +84,21 @@ func (l listing[T]) walkable(v *View, q leafward.Query, at span) (most int64, er
 	}
 	all, known, err := l.total(v, leafward.Query{})
 	looks := int64(at.offset+at.limit) * all / at.total
-	cost := looks
-	if q.Text != "" && inHex(term(q.Text)) {
+	cost, newest := looks, l.newest(v, q, at)
+	switch {
+	case newest:
+		cost *= 5 // words are smaller than rows
+	case q.Text != "" && inHex(term(q.Text)):
 		cost *= 4 // for what was signed is looked at too
 	}
 	if err != nil || !known || cost > at.total && !at.capped {
 		return 0, err
+	}
+	if least := walks()[0]; newest { // more than that it may not cost in vain
+		if int64(4*(at.offset+at.limit)) > least {
+			return 0, nil
+		}
+		return least, nil
 	}
 	for _, most := range walks() {
 		if 2*looks <= most {
@@ -128,7 +142,7 @@ func (l listing[T]) count(v *View, q leafward.Query, s *selection) (n int64, cap
 	}
 	counted := s.clone()
 	l.search(q, counted)
-	if q.Text != "" && l.walk != nil && len(q.Where) == 0 && v.Actor.Teams == nil { // every row with the word is in the list
+	if l.ofWordsAlone(v, q) {
 		return l.found(v, q)
 	}
 	_, err = v.one(fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s %s LIMIT %d) AS counted", l.table.name, counted.where(), leafward.TotalCap+1), counted.args, &n)
@@ -139,24 +153,59 @@ func capAt(n int64, wrong error) (int64, bool, error) {
 	return min(n, leafward.TotalCap), n > leafward.TotalCap, wrong
 }
 
-// found counts what has a word, by the index of words alone. Few rows have it twice, so that a little more than is counted
-// is enough to look at.
-func (l listing[T]) found(v *View, q leafward.Query) (n int64, capped bool, err error) {
+// ofWordsAlone tells whether every row with the word is in the list, so that words alone say which rows are.
+func (l listing[T]) ofWordsAlone(v *View, q leafward.Query) bool {
+	return q.Text != "" && l.walk != nil && len(q.Where) == 0 && v.Actor.Teams == nil
+}
+
+// newest tells whether the list can be read from the row's own words, which know when the row was made.
+func (l listing[T]) newest(v *View, q leafward.Query, at span) bool {
+	return l.ofWordsAlone(v, q) && strings.HasPrefix(at.by, "created_at ") && !inHex(term(q.Text))
+}
+
+// firsts are the entries of the row's own words that begin with a word, of each row the first. PostgreSQL would look at the table
+// besides, were they not asked for in the order of the index.
+func (l listing[T]) firsts(q leafward.Query, what string) (query string, args []any) {
 	w := term(q.Text)
+	own, _, _ := strings.Cut(l.nouns(q), ",")
+	return "SELECT " + what + " FROM terms WHERE noun = " + own + " AND term >= $1 AND term < $2 AND alike < $3 ORDER BY term, id",
+		[]any{w, w + endOfWords, utf8.RuneCountInString(w)}
+}
+
+// ofWords reads a page of the rows that have a word in the order in which they were made.
+func (l listing[T]) ofWords(v *View, q leafward.Query, at span) ([]T, error) {
+	firsts, args := l.firsts(q, "id, born")
+	s := &selection{args: args}
+	if at.behind != "" {
+		s.and(strings.Replace(at.behind, "created_at", "born", 1), at.place...)
+	}
+	inner := fmt.Sprintf("SELECT id FROM (%s) AS found %s ORDER BY %s LIMIT %d OFFSET %d", firsts, s.where(), strings.Replace(at.by, "created_at", "born", 1), at.limit, at.offset)
+	return selectAll(v, l.table, "WHERE id IN ("+inner+") ORDER BY "+at.by, s.args...)
+}
+
+// found counts what has a word, by the index of words alone. A row's own words are told apart. Where something else that it is
+// found by may begin so too, few rows have the word twice, so that a little more than is counted is enough to look at.
+func (l listing[T]) found(v *View, q leafward.Query) (n int64, capped bool, err error) {
+	count := func(query string, args ...any) (n int64, err error) {
+		_, err = v.one(query, args, &n)
+		return n, err
+	}
+	firsts, args := l.firsts(q, "1")
+	n, err = count(fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS counted", firsts, leafward.TotalCap+1), args...)
+	w := term(q.Text)
+	if err != nil || n > leafward.TotalCap || !inHex(w) {
+		return capAt(n, err)
+	}
 	const some = leafward.TotalCap * 11 / 10
 	words := "FROM terms WHERE noun IN (" + l.nouns(q) + ") AND term >= $1 AND term < $2"
 	few := fmt.Sprintf("%s LIMIT %d", words, some)
-	count := func(query string) (n int64, err error) {
-		_, err = v.one(query, []any{w, w + endOfWords}, &n)
-		return n, err
-	}
-	if n, err = count("SELECT count(*) FROM (SELECT DISTINCT id FROM (SELECT id " + few + ") AS found) AS counted"); err != nil || n > leafward.TotalCap {
+	if n, err = count("SELECT count(*) FROM (SELECT DISTINCT id FROM (SELECT id "+few+") AS found) AS counted", w, w+endOfWords); err != nil || n > leafward.TotalCap {
 		return capAt(n, err)
 	}
-	if looked, err := count("SELECT count(*) FROM (SELECT 1 " + few + ") AS looked"); err != nil || looked < some {
+	if looked, err := count("SELECT count(*) FROM (SELECT 1 "+few+") AS looked", w, w+endOfWords); err != nil || looked < some {
 		return n, false, err
 	}
-	n, err = count("SELECT count(DISTINCT id) " + words)
+	n, err = count("SELECT count(DISTINCT id) "+words, w, w+endOfWords)
 	return capAt(n, err)
 }
 

@@ -35,6 +35,9 @@ func crowd(t *testing.T, db *store.DB, many int) (all []leafward.Certificate) {
 				c.RevokedAt = tx.Now
 			}
 			c.WindowAt = c.ExpiresAt.Add(-10 * time.Hour)
+			for i := range random.IntN(3) { // words that begin alike
+				c.SANs = append(c.SANs, fmt.Sprintf("web-%d%d.example.com", n, i), fmt.Sprintf("webé%d.example.com", i))
+			}
 			tx.AddCertificate(&c)
 			if c.Version != "" {
 				tx.AddVersion(&leafward.Version{Row: leafward.Row{ID: c.Version}, Certificate: c.ID, Team: c.Team, Slot: "client", Authority: "ca", Serial: fmt.Sprintf("be%04x%s", n, c.UUID[24:]), SHA256: fmt.Sprintf("%064x", n), DER: []byte{}, Source: "issued", Key: "kp"})
@@ -103,7 +106,7 @@ func TestEveryWayToAPageGivesTheRowsThatFit(t *testing.T) {
 		n := 0
 		for _, status := range []string{"", "Active", "Expiring", "Expired", "Revoked", "Pending", "Archived"} {
 			for _, environment := range []string{"", "production", "staging"} {
-				for _, text := range []string{"", "web", "web-1", "oslo", "example.com", "be", "00", "tier=front", "none"} {
+				for _, text := range []string{"", "web", "web-1", "webé", "oslo", "example.com", "be", "00", "tier=front", "none"} {
 					q := leafward.Query{PerPage: 7, Text: text, Where: map[string]string{}}
 					for name, value := range map[string]string{"status": status, "environment": environment} {
 						if value != "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/leafward/leafward/internal/audit"
+	"github.com/leafward/leafward/internal/store"
 )
 
 // Copies says what Multiply makes.
@@ -166,6 +167,7 @@ func (m *model) copy(rows map[string][][]any, age time.Duration, host string, en
 	}
 	with := strings.NewReplacer(swap...)
 	for _, t := range m.tables {
+		first := len(rows[t.name])
 		for _, row := range t.rows {
 			made := make([]any, len(row))
 			for i, value := range row {
@@ -186,6 +188,21 @@ func (m *model) copy(rows map[string][][]any, age time.Duration, host string, en
 			}
 			rows[t.name] = append(rows[t.name], made)
 		}
+		if t.name == "terms" && t.column("alike") >= 0 {
+			t.tellApart(rows[t.name][first:])
+		}
+	}
+}
+
+// tellApart says of the words of one certificate how much each has alike with the one before it.
+func (t *modelTable) tellApart(words [][]any) {
+	noun, term, alike := t.column("noun"), t.column("term"), t.column("alike")
+	words = slices.DeleteFunc(slices.Clone(words), func(row []any) bool { return row[noun] != "certificate" })
+	slices.SortFunc(words, func(a, b []any) int { return strings.Compare(a[term].(string), b[term].(string)) })
+	before := ""
+	for _, row := range words {
+		row[alike] = int64(store.Alike(before, row[term].(string)))
+		before = row[term].(string)
 	}
 }
 
