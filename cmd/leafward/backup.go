@@ -35,6 +35,19 @@ func (f dataFlags) settings() (config.Serve, error) {
 	return loaded, err
 }
 
+// where are the flags that name the data once more, but for the database, whose URL may hold a password.
+func (f dataFlags) where() (flags string) {
+	for _, given := range [][2]string{{"--data-dir", f.DataDir}, {"--config", f.Config}} {
+		if given[1] != "" {
+			flags += " " + given[0] + " " + cli.Quoted(given[1])
+		}
+	}
+	if f.Database != "" {
+		flags += " --database URL"
+	}
+	return flags
+}
+
 // answer prints what came of it, for a program or for a person.
 func (f dataFlags) answer(s *cli.Session, done any, words func(io.Writer)) error {
 	if !f.JSON {
@@ -119,31 +132,36 @@ func (c *restoreCommand) Run(ctx context.Context, s *cli.Session) error {
 	}
 	return c.answer(s, done, func(w io.Writer) {
 		fmt.Fprintf(w, "✔ restored into %s: the backup of %s\n", done.DataDir, done.TakenAt.Format("2006-01-02 15:04 MST"))
-		tell(w, done.Taken)
+		tell(w, done.Taken, c.newerFlags)
 		fmt.Fprintf(w, "Next: put master key %s into %s (mode 0600), or name its file with --master-key-file; then leafward serve --data-dir %s\n",
 			done.MasterKey, cli.Quoted(done.DataDir+"/master.key"), cli.Quoted(done.DataDir))
 	})
 }
 
 // tell says what was taken over.
-func tell(w io.Writer, taken app.Taken) {
+func tell(w io.Writer, taken app.Taken, from newerFlags) {
 	switch {
 	case taken.Gap.Known > 0:
-		fmt.Fprintf(w, "  the database goes to event %d; what happened up to event %d is known: %d serials, %d revocations and %d revoked keys are taken over\n",
-			taken.Gap.Events, taken.Gap.Known, taken.Serials, taken.Revocations, taken.Keys)
+		fmt.Fprintf(w, "  the database goes to event %d; what happened up to event %d is known, and taken over: %s, %s, %s\n",
+			taken.Gap.Events, taken.Gap.Known, cli.Count(taken.Serials, "serial"), cli.Count(taken.Revocations, "revocation"), cli.Count(taken.Keys, "revoked key"))
+	case len(from.Ledger)+len(from.Audit) > 0:
+		fmt.Fprintf(w, "  the database goes to event %d; what was given knows nothing that is newer\n", taken.Gap.Events)
 	case len(taken.CRLs) > 0:
-		fmt.Fprintf(w, "  the database goes to event %d; of what happened afterwards %d revocations are known, from CRLs\n", taken.Gap.Events, taken.Revocations)
+		fmt.Fprintf(w, "  the database goes to event %d; known of what happened afterwards, from CRLs: %s\n", taken.Gap.Events, cli.Count(taken.Revocations, "revocation"))
 	default:
 		fmt.Fprintf(w, "  the database goes to event %d; what happened afterwards is not known\n", taken.Gap.Events)
 	}
 	for _, name := range slices.Sorted(maps.Keys(taken.CRLs)) {
 		fmt.Fprintf(w, "  the CRL of %s goes on behind number %d\n", name, taken.CRLs[name])
 	}
+	for _, name := range taken.Silent {
+		fmt.Fprintf(w, "! no CRL of %s was given: what it revoked afterwards is good again, until `leafward reconcile` tells of it\n", name)
+	}
 	if taken.Offline > 0 {
-		fmt.Fprintf(w, "  the keys of %d authorities had gone offline: the server removes them again when it starts\n", taken.Offline)
+		fmt.Fprintf(w, "  the keys of authorities that had gone offline: %d; the server removes them again when it starts\n", taken.Offline)
 	}
 	if taken.Lost > 0 {
-		fmt.Fprintf(w, "  %d certificates are of authorities that are not in the backup: nobody answers for them\n", taken.Lost)
+		fmt.Fprintf(w, "  certificates of authorities that are not in the backup: %d; nobody answers for them\n", taken.Lost)
 	}
 }
 
@@ -171,7 +189,7 @@ func (c *reconcileCommand) Run(ctx context.Context, s *cli.Session) error {
 	}
 	return c.answer(s, taken, func(w io.Writer) {
 		fmt.Fprintln(w, "✔ reconciled")
-		tell(w, taken)
-		fmt.Fprintln(w, "Next: leafward serve")
+		tell(w, taken, c.newerFlags)
+		fmt.Fprintln(w, "Next: leafward serve"+c.where())
 	})
 }

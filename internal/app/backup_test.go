@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,6 +160,7 @@ func TestABackupThatCannotBeRestoredLeavesNothing(t *testing.T) {
 		"cut off":            {spoilt(text[:len(text)-100]), opener, leafward.Invalid, "cut off"},
 		"changed":            {spoilt(changed), opener, leafward.Invalid, "changed"},
 		"no backup":          {spoilt([]byte("hello")), opener, leafward.Invalid, "no backup"},
+		"a key that is away": {spoilt([]byte("-----BEGIN AGE ENCRYPTED FILE-----\n")), opener, leafward.Invalid, "ca offline"},
 		"a newer schema":     {backUp(newer), opener, leafward.Conflict, "v9.9"},
 		"no file":            {whole + "x", opener, leafward.NotFound, "cannot be read"},
 	} {
@@ -239,4 +241,76 @@ func TestReconcilingNeedsADatabaseAndSomethingNewer(t *testing.T) {
 	}
 	_, err = app.Reconcile(t.Context(), app.Reconciling{Serve: settings, Newer: app.Newer{CRLs: []string{crl}}})
 	refusal(t, err, leafward.Invalid, crl)
+}
+
+func TestARestoreFromCRLsNamesTheAuthoritiesThatGaveNone(t *testing.T) {
+	settings, opener := fresh(t), passphrase(t, "correct horse battery")
+	if err := start(t, settings).stop(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(settings.DataDir, "leafward.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, names := t.TempDir(), []string{}
+	err = db.View(storetest.Admin(t.Context()), func(v *store.View) error {
+		all, err := v.Authorities()
+		for _, a := range all {
+			names = append(names, a.Name)
+			list, _, err := v.CRL(a.ID, 0)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, a.Name), list.DER, 0o600)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	if err = errors.Join(err, db.Close()); err != nil || len(names) != 2 {
+		t.Fatalf("%q %v", names, err)
+	}
+	file := filepath.Join(dir, "backup.age")
+	if _, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: file, Version: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	restored := func(newer app.Newer) []string {
+		t.Helper()
+		into := config.Serve{DataDir: filepath.Join(t.TempDir(), "data")}
+		done, err := app.Restore(t.Context(), app.Restoring{Serve: into, Opener: opener, Newer: newer, File: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done.Silent
+	}
+	one, two := filepath.Join(dir, names[0]), filepath.Join(dir, names[1])
+	for name, c := range map[string]struct {
+		newer app.Newer
+		want  []string
+	}{
+		"one list":            {app.Newer{CRLs: []string{one}}, names[1:]},
+		"both":                {app.Newer{CRLs: []string{one, two}}, nil},
+		"a list and a ledger": {app.Newer{CRLs: []string{one}, Ledgers: []string{filepath.Join(settings.DataDir, "ledger")}}, nil},
+	} {
+		if got := restored(c.newer); !slices.Equal(got, c.want) {
+			t.Errorf("%s: nothing is known of %q, and %q are named", name, c.want, got)
+		}
+	}
+	_, err = app.Restore(t.Context(), app.Restoring{Serve: config.Serve{DataDir: filepath.Join(dir, "x")}, Opener: opener, File: dir, NothingNewer: true})
+	refusal(t, err, leafward.NotFound, "cannot be read: is a directory")
+}
+
+func TestADirectoryWithADatabaseIsOursWhoeverMayReadIt(t *testing.T) {
+	settings := fresh(t)
+	if err := start(t, settings).stop(); err != nil {
+		t.Fatal(err)
+	}
+	err := errors.Join(os.Remove(filepath.Join(settings.DataDir, "leafward.lock")), os.Chmod(settings.DataDir, 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, settings)
+	if info, err := os.Stat(settings.DataDir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("its mode is %v: %v", info.Mode(), err)
+	}
 }

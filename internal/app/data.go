@@ -71,7 +71,7 @@ func checkDir(dir string) error {
 	}
 	ours := len(entries) == 0
 	for _, e := range entries {
-		ours = ours || e.Name() == "leafward.lock"
+		ours = ours || e.Name() == "leafward.lock" || e.Name() == database
 	}
 	if !ours {
 		return leafward.Errorf(leafward.Denied, "give an empty or new --data-dir, or say that the directory is ours: chmod 700 "+dir,

@@ -31,8 +31,9 @@ func (n Newer) nothing() bool { return len(n.Ledgers)+len(n.Exports)+len(n.CRLs)
 // Taken says what was taken over from what is newer.
 type Taken struct {
 	lifecycle.Recovered
-	Gap  audit.Gap        `json:"gap"`
-	CRLs map[string]int64 `json:"crls"` // the number of the newest list, by the name of its authority
+	Gap    audit.Gap        `json:"gap"`
+	CRLs   map[string]int64 `json:"crls"`             // the number of the newest list, by the name of its authority
+	Silent []string         `json:"silent,omitempty"` // the authorities that gave no list, where lists are all that is newer
 }
 
 // recovery takes over what is newer than the database.
@@ -67,7 +68,32 @@ func (r *recovery) run(ctx context.Context, from Newer) (err error) {
 			return err
 		}
 	}
+	if len(from.Ledgers)+len(from.Exports) == 0 && len(from.CRLs) > 0 {
+		if err := r.silent(ctx); err != nil {
+			return err
+		}
+	}
 	return r.note(ctx)
+}
+
+// silent names the authorities of whose revocations after the backup nothing is known.
+func (r *recovery) silent(ctx context.Context) error {
+	return r.db.View(ctx, func(v *store.View) error {
+		all, err := v.Authorities()
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			number, err := v.CRLNumber(a.ID, 0)
+			if err != nil {
+				return err
+			}
+			if _, gave := r.taken.CRLs[a.Name]; !gave && number > 0 && a.State != leafward.AuthorityRetired {
+				r.taken.Silent = append(r.taken.Silent, a.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // end gives the numbering of events back.

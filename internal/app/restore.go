@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -51,10 +52,15 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 			"certificates that were revoked after the backup was taken would be good again")
 	}
 	file, err := os.Open(r.File)
+	if err == nil {
+		defer file.Close()
+		if info, unknown := file.Stat(); unknown == nil && info.IsDir() {
+			err = syscall.EISDIR
+		}
+	}
 	if err != nil {
 		return done, leafward.Errorf(leafward.NotFound, "name a file that `leafward backup` wrote", "%s cannot be read: %v", r.File, reason(err))
 	}
-	defer file.Close()
 	if err := emptyDir(r.DataDir); err != nil {
 		return done, err
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -83,11 +84,15 @@ func Open(r io.Reader, with []age.Identity) (Manifest, io.Reader, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return Manifest{}, nil, err
 		}
-		return Manifest{}, nil, leafward.Errorf(leafward.Invalid, "name a file that `leafward backup` wrote", "the file is no backup of leafward: it is not encrypted by age")
+		why := "it is not encrypted by age"
+		if strings.HasPrefix(string(begin), "-----BEGIN AGE") {
+			why = "it is encrypted by age as text, as `leafward ca offline` writes keys"
+		}
+		return Manifest{}, nil, leafward.Errorf(leafward.Invalid, "name a file that `leafward backup` wrote", "the file is no backup of leafward: %s", why)
 	}
 	opened, err := age.Decrypt(in, with...)
 	if _, no := errors.AsType[*age.NoIdentityMatchError](err); no {
-		return Manifest{}, nil, leafward.Errorf(leafward.Denied, "give the passphrase or the --identity that it was encrypted for", "the backup cannot be opened with what was given: a wrong passphrase or identity")
+		return Manifest{}, nil, leafward.Errorf(leafward.Denied, "give the passphrase or the --identity that it was encrypted for, or fetch the file again", "the backup cannot be opened with what was given: a wrong passphrase or identity, or the file was changed")
 	}
 	if err != nil {
 		return Manifest{}, nil, spoilt(err)

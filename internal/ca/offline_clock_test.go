@@ -108,6 +108,9 @@ func TestTheEndOfTheListOfAnOfflineAuthorityIsAnnounced(t *testing.T) {
 				if n.Broken {
 					broken++
 				}
+				if said := "its CRL ends on"; strings.HasPrefix(n.Message, said) == n.Broken {
+					t.Errorf("after %d days more it says %q", c.after, n.Message)
+				}
 			}
 			if len(needs) != c.many || broken != c.broken {
 				t.Errorf("after %d days more it needs %+v", c.after, needs)

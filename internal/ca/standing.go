@@ -147,6 +147,9 @@ func needOfList(now time.Time, s *leafward.AuthorityStanding) {
 			Code: "crl", At: next, Broken: !next.After(now), Fix: s.Return() + "; leafward ca offline takes it away again with a new one",
 			Message: fmt.Sprintf("its CRL ends on %s, and its key is offline: nobody can check afterwards whether what it signed is revoked", next.Format(time.DateOnly)),
 		}
+		if need.Broken {
+			need.Message = fmt.Sprintf("its CRL ended on %s, and its key is offline: nobody can check whether what it signed is revoked", next.Format(time.DateOnly))
+		}
 		if !s.CRL.ThisUpdate.IsZero() && !next.Before(s.NotAfter.Add(-time.Hour)) && !need.Broken {
 			return // it ends with the authority
 		}

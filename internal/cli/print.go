@@ -240,6 +240,9 @@ func count(n int64, noun string) string {
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
+// Count is a number of things, in words.
+func Count(n int, noun string) string { return count(int64(n), noun) }
+
 // Quoted is a word as a shell takes it.
 func Quoted(word string) string { return quoted(word) }
 

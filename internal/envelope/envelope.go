@@ -84,7 +84,7 @@ func Open(sealed []byte, with []age.Identity) (leafward.Secret, error) {
 	}
 	in, err := age.Decrypt(armor.NewReader(bytes.NewReader(sealed)), with...)
 	if _, no := errors.AsType[*age.NoIdentityMatchError](err); no {
-		return nil, leafward.Errorf(leafward.Denied, "give the passphrase or the --identity that it was encrypted for", "it cannot be opened with what was given: a wrong passphrase or identity")
+		return nil, leafward.Errorf(leafward.Denied, "give the passphrase or the --identity that it was encrypted for, or another copy of the file", "it cannot be opened with what was given: a wrong passphrase or identity, or the file was changed")
 	}
 	if err != nil {
 		return nil, damaged(err)

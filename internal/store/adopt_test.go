@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
+	"github.com/leafward/leafward/internal/pgtest"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -187,5 +189,22 @@ func TestADamagedCopyIsFound(t *testing.T) {
 	}
 	if _, err := store.StateOf(t.Context(), store.Config{Path: path + "x"}); err == nil {
 		t.Error("a file that is not there says something")
+	}
+}
+
+func TestADatabaseWithoutOurTablesIsToldAsThat(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for engine, c := range map[string]func(t *testing.T) store.Config{
+		"sqlite":   func(*testing.T) store.Config { return store.Config{Path: empty} },
+		"postgres": func(t *testing.T) store.Config { return store.Config{URL: pgtest.DSN(t)} },
+	} {
+		t.Run(engine, func(t *testing.T) {
+			if _, err := store.StateOf(t.Context(), c(t)); leafward.KindOf(err) != leafward.NotFound || !strings.Contains(err.Error(), "no tables of leafward") {
+				t.Errorf("it says %v", err)
+			}
+		})
 	}
 }

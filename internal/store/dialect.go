@@ -88,6 +88,15 @@ func translateSQLite(e *sqlite.Error) error {
 	return e
 }
 
+// noTable tells whether a statement asks for a table that is not there.
+func noTable(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "42P01"
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_ERROR && strings.Contains(e.Error(), "no such table")
+}
+
 // damaged tells of a file that SQLite does not know as a database of its own.
 func damaged(path string, err error) error {
 	e, ok := errors.AsType[*sqlite.Error](err)

@@ -91,6 +91,9 @@ func StateOf(ctx context.Context, c Config) (s State, err error) {
 	err = pool.QueryRowContext(ctx, `SELECT (SELECT coalesce(max(version_id), 0) FROM goose_db_version), coalesce((SELECT value FROM settings WHERE name = 'master_key'), ''),
 		(SELECT coalesce(max(seq), 0) FROM events), coalesce((SELECT chain FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1), '')`).
 		Scan(&s.Schema, &s.MasterKey, &s.Events, &s.Chain)
+	if noTable(err) {
+		return s, &leafward.Error{Kind: leafward.NotFound, Message: "the database has no tables of leafward", Fix: "name the database of a server that was started once: --data-dir or --database", Cause: err}
+	}
 	return s, damaged(c.Path, translate(err))
 }
 
