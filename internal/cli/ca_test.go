@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/pki"
 )
@@ -92,12 +93,23 @@ func TestAnOfflineKeyIsEncryptedToARecipientAndProvedWithItsIdentity(t *testing.
 	d.ok(offline("--recipient", with[0], "--recipient", with[1])...).has(t, 0, "nobody tried")
 	other := filepath.Join(dir, "other.age")
 	d.ok("ca", "online", root.ID, file, "--identity", filepath.Join(dir, "stranger"))
-	if _, err := api.CreateIssuer.Call(t.Context(), d.Admin, api.Make[api.IssuerWrite]{Body: api.IssuerWrite{Name: api.Some("corp"), Type: api.Some("GenericCA"), Enabled: api.Some(false)}}); err != nil {
+	corp, err := api.CreateIssuer.Call(t.Context(), d.Admin, api.Make[api.IssuerWrite]{Body: api.IssuerWrite{Name: api.Some("corp"), Type: api.Some("GenericCA"), Enabled: api.Some(false)}})
+	if err != nil {
 		t.Fatal(err)
 	}
+	switchOn := func() error {
+		_, err := api.UpdateIssuer.Call(t.Context(), d.Admin, api.Update[api.IssuerWrite]{ID: corp.ID, Body: api.IssuerWrite{Enabled: api.Some(true)}})
+		return err
+	}
 	d.ok("ca", "offline", "corp", "--out", other, "--recipient", with[0])
+	if err := switchOn(); leafward.KindOf(err) != leafward.Conflict || !strings.Contains(err.Error(), "corp is offline") {
+		t.Errorf("an issuer that cannot sign is switched on: %v", err)
+	}
 	d.refused("failed", "the key of another authority", "ca", "online", "corp", file, "--identity", filepath.Join(dir, "keeper"))
 	d.ok("ca", "online", "corp", other, "--identity", filepath.Join(dir, "keeper"))
+	if err := switchOn(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOnlyAnAdministratorMovesKeys(t *testing.T) {

@@ -77,3 +77,11 @@ func TestATableThatFitsNoTerminalIsNotCut(t *testing.T) {
 		t.Errorf("a row that would fit was not cut:\n%s", &out)
 	}
 }
+
+func TestThingsAreCountedInWords(t *testing.T) {
+	for want, got := range map[string]string{"1 key": count(1, "key"), "2 keys": count(2, "key"), "0 authorities": count(0, "authority"), "3 events": count(3, "event")} {
+		if got != want {
+			t.Errorf("%q is written %q", want, got)
+		}
+	}
+}

@@ -79,9 +79,11 @@ func (s *Issuers) Create(ctx context.Context, fill func(*leafward.Issuer) error,
 // Update changes an issuer. Config, when not nil, is laid over the stored configuration one level deep. The type stays,
 // and so does what the type's plugin does not let go.
 func (s *Issuers) Update(ctx context.Context, id, match string, change func(*leafward.Issuer) error, config json.RawMessage) (leafward.Issuer, error) {
+	var on bool // before
 	return store.Issuers().Update(ctx, s.db, id, match, func(i *leafward.Issuer) error {
 		var p leafward.Problems
 		kind := i.Type
+		on = i.Enabled
 		if err := p.Merge(change(i)); err != nil {
 			return err
 		}
@@ -93,7 +95,16 @@ func (s *Issuers) Update(ctx context.Context, id, match string, change func(*lea
 			}
 		}
 		return p.Err()
-	}, checkIssuer)
+	}, func(tx *store.Tx, i *leafward.Issuer) error {
+		if err := checkIssuer(tx, i); err != nil || on || !i.Enabled || i.Authority == "" {
+			return err
+		}
+		a, found, err := tx.FindAuthority(i.Authority) // what is switched on must be able to sign
+		if err != nil || !found {
+			return err
+		}
+		return a.Away()
+	})
 }
 
 // Delete removes an issuer that nothing needs any more.
