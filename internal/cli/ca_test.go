@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -102,8 +103,8 @@ func TestAnOfflineKeyIsEncryptedToARecipientAndProvedWithItsIdentity(t *testing.
 		return err
 	}
 	d.ok("ca", "offline", "corp", "--out", other, "--recipient", with[0])
-	if err := switchOn(); leafward.KindOf(err) != leafward.Conflict || !strings.Contains(err.Error(), "corp is offline") {
-		t.Errorf("an issuer that cannot sign is switched on: %v", err)
+	if e, ok := errors.AsType[*api.Error](switchOn()); !ok || e.Code != string(leafward.Conflict) || !strings.Contains(e.Message, "corp is offline") {
+		t.Errorf("an issuer that cannot sign is switched on: %+v", e)
 	}
 	d.refused("failed", "the key of another authority", "ca", "online", "corp", file, "--identity", filepath.Join(dir, "keeper"))
 	d.ok("ca", "online", "corp", other, "--identity", filepath.Join(dir, "keeper"))
