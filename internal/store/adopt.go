@@ -89,6 +89,6 @@ func (v *View) Chains(seq int64, limit int) (all []Chained, err error) {
 		c.Chain = audit.Hash(chain)
 		all = append(all, c)
 		return nil
-	}, "SELECT seq, chain FROM events WHERE seq > $1 ORDER BY seq LIMIT $2", max(seq, 0), limit)
+	}, "SELECT seq, chain FROM events WHERE "+behind+" ORDER BY seq LIMIT $2", max(seq, 0), limit)
 	return all, err
 }

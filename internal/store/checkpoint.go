@@ -75,7 +75,7 @@ func (v *View) subtree(from, to int64) (h audit.Hash, err error) {
 		}
 		edge.Add(audit.Hash(leaf))
 		return nil
-	}, "SELECT leaf FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq", from+edge.Size(), to)
+	}, "SELECT leaf FROM events WHERE "+behind+" AND seq <= $2 ORDER BY seq", from+edge.Size(), to)
 	return edge.Root(), err
 }
 

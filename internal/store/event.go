@@ -135,9 +135,13 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 	return n, err
 }
 
+// behind picks the numbered events behind a sequence. It says twice that they are numbered, since the index holds those only,
+// and whoever plans the query does not know the parameter.
+const behind = "seq > 0 AND seq > $1"
+
 // EventsAfter returns up to limit numbered events behind the sequence, in order.
 func (v *View) EventsAfter(seq int64, limit int) ([]leafward.Event, error) {
-	return selectAll(v, events(), "WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
+	return selectAll(v, events(), "WHERE "+behind+" ORDER BY seq LIMIT $2", seq, limit)
 }
 
 // LastSequence is the number of the last numbered event; 0 before the first.
