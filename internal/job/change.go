@@ -30,14 +30,8 @@ const (
 // open job of the kind and subject exists, *j becomes that one and added is false. A child gets its root's team, batch
 // and deadline where it has none; below a root that is being cancelled it is born Cancelled.
 func Enqueue(tx *store.Tx, j *leafward.Job) (added bool, err error) {
-	if j.Kind == "" || j.Subject == "" {
-		return false, leafward.Errorf(leafward.Internal, "", "a job needs a kind and a subject")
-	}
-	j.Status = fallback(j.Status, leafward.JobPending)
-	j.MaxAttempts = fallback(j.MaxAttempts, leafward.DefaultMaxRetries+1)
-	j.RetryMax = fallback(j.RetryMax, leafward.DefaultRetryInterval)
-	if j.RunAt.IsZero() {
-		j.RunAt = tx.Now
+	if err := complete(tx, j); err != nil {
+		return false, err
 	}
 	by := ""
 	if j.Parent != "" {
@@ -56,6 +50,20 @@ func Enqueue(tx *store.Tx, j *leafward.Job) (added bool, err error) {
 		return true, tx.Err()
 	}
 	return true, show(tx, j.Parent)
+}
+
+// complete gives a new job what it has where nobody says otherwise.
+func complete(tx *store.Tx, j *leafward.Job) error {
+	if j.Kind == "" || j.Subject == "" {
+		return leafward.Errorf(leafward.Internal, "", "a job needs a kind and a subject")
+	}
+	j.Status = fallback(j.Status, leafward.JobPending)
+	j.MaxAttempts = fallback(j.MaxAttempts, leafward.DefaultMaxRetries+1)
+	j.RetryMax = fallback(j.RetryMax, leafward.DefaultRetryInterval)
+	if j.RunAt.IsZero() {
+		j.RunAt = tx.Now
+	}
+	return nil
 }
 
 // inherit gives a child what it has of its parent, and tells who is cancelling the parent.

@@ -7,7 +7,7 @@ import (
 	"github.com/leafward/leafward/internal/store"
 )
 
-// Place is room in this process for a job that is about to be enqueued: the job is born leased to this process and begins
+// Place is room in this process for a job that is about to be planted: the job is born leased to this process and begins
 // as soon as its transaction is committed, without a claim. A nil Place has no room: its jobs wait for their claim.
 type Place struct {
 	engine *Engine
@@ -34,22 +34,49 @@ func (p *Place) Clear() {
 	}
 }
 
-// Enqueue is [Enqueue], but the first job that could be claimed at once takes the place.
-func (p *Place) Enqueue(tx *store.Tx, j *leafward.Job) (added bool, err error) {
+// Plant adds a root with its first parts, which get its team, batch and deadline where they have none; the first of them that
+// could be claimed at once takes the place. Each is written once and nothing is read for it: the caller knows that no root of the
+// subject is open, nor a job like one of the parts, or the transaction is refused with a Conflict.
+func (p *Place) Plant(tx *store.Tx, root *leafward.Job, parts []leafward.Job) error {
+	if err := complete(tx, root); err != nil {
+		return err
+	}
+	root.ID = fallback(root.ID, store.NewID("job"))
+	taken := -1
+	for i := range parts {
+		j := &parts[i]
+		if err := complete(tx, j); err != nil {
+			return err
+		}
+		j.Parent, j.Team, j.Batch = root.ID, fallback(j.Team, root.Team), fallback(j.Batch, root.Batch)
+		if j.Deadline.IsZero() {
+			j.Deadline = root.Deadline
+		}
+		if taken < 0 && p.suits(tx, j) {
+			taken = i
+			hold := p.engine.kinds[j.Kind].Hold
+			j.Status, j.Worker, j.LeaseUntil, j.StartedAt, j.Attempt, j.Epoch = leafward.JobRunning, p.engine.config.Worker, tx.Now.Add(hold), tx.Now, 1, 1
+		}
+	}
+	display(root, parts)
+	tx.PlantJob(root)
+	for i := range parts {
+		tx.PlantJob(&parts[i])
+	}
+	if taken >= 0 {
+		tx.OpenAttempt(&parts[taken])
+		p.job = parts[taken]
+	}
+	return tx.Err()
+}
+
+// suits tells whether a new job could be claimed at once by who has the place.
+func (p *Place) suits(tx *store.Tx, j *leafward.Job) bool {
 	if p == nil || p.job.ID != "" {
-		return Enqueue(tx, j)
+		return false
 	}
 	k := p.engine.kinds[j.Kind]
-	if k.Work == nil || j.Agent != "" || fallback(j.Status, leafward.JobPending) != leafward.JobPending || j.RunAt.After(tx.Now) || p.engine.config.LaneLimit(j.Lane) > 0 {
-		return Enqueue(tx, j)
-	}
-	j.Status, j.Worker, j.LeaseUntil, j.StartedAt, j.Attempt, j.Epoch = leafward.JobRunning, p.engine.config.Worker, tx.Now.Add(k.Hold), tx.Now, 1, 1
-	if added, err = Enqueue(tx, j); err != nil || !added || j.Status != leafward.JobRunning {
-		return added, err
-	}
-	tx.OpenAttempt(j)
-	p.job = *j
-	return true, tx.Err()
+	return k.Work != nil && j.Agent == "" && j.Status == leafward.JobPending && !j.RunAt.After(tx.Now) && p.engine.config.LaneLimit(j.Lane) == 0
 }
 
 // Start begins the job that took the place; its transaction is committed.

@@ -12,17 +12,17 @@ import (
 	"github.com/leafward/leafward/internal/store/storetest"
 )
 
-// placed enqueues a job through a place and starts it when the transaction was committed.
+// placed plants a job in a place, below a root, and starts it when the transaction was committed.
 func (w *world) placed(p *job.Place, j leafward.Job, outcome error) (leafward.Job, error) {
 	w.t.Helper()
 	defer p.Drop()
 	err := w.db.Write(w.ctx, func(tx *store.Tx) error {
 		p.Clear()
-		fresh := j
-		if _, err := p.Enqueue(tx, &fresh); err != nil {
+		parts := []leafward.Job{j}
+		if err := p.Plant(tx, &leafward.Job{Kind: leafward.RootJob, Subject: j.Subject}, parts); err != nil {
 			return err
 		}
-		j = fresh
+		j = parts[0]
 		return outcome
 	})
 	if err == nil {
@@ -108,4 +108,41 @@ func TestThereIsNoPlaceWhereNothingIsTakenOrEverythingIsBusy(t *testing.T) {
 	if waiting.Status != leafward.JobPending {
 		t.Errorf("without a place it is %s", waiting.Status)
 	}
+}
+
+func TestARootWithItsPartsIsPlantedOnceAndShowsWhatTheyWaitFor(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		plant := func(parts ...leafward.Job) (root leafward.Job, err error) {
+			err = w.db.Write(w.ctx, func(tx *store.Tx) error {
+				root = leafward.Job{Kind: leafward.RootJob, Subject: "r", Team: leafward.DefaultTeam}
+				return (*job.Place)(nil).Plant(tx, &root, parts)
+			})
+			return root, err
+		}
+		root, err := plant(leafward.Job{Kind: "work", Subject: "r/a", Status: leafward.JobAwaitingCSR, WaitingFor: "a CSR"}, leafward.Job{Kind: "work", Subject: "r/b"})
+		w.check(err)
+		if root.Status != leafward.JobAwaitingCSR || root.WaitingFor != "a CSR" || root.Revision != 1 {
+			t.Errorf("the root is %+v", root)
+		}
+		_, err = plant(leafward.Job{Kind: "work", Subject: "r/c"})
+		if leafward.KindOf(err) != leafward.Conflict {
+			t.Errorf("a second root of the same subject: %v", err)
+		}
+		err = w.db.View(w.ctx, func(v *store.View) error {
+			stored, found, err := v.JobOfAny(root.ID)
+			if err != nil || !found || stored != root {
+				t.Errorf("stored is %+v, not %+v", stored, root)
+			}
+			parts, err := v.Children(root.ID)
+			if len(parts) != 2 || parts[0].Team != leafward.DefaultTeam {
+				t.Errorf("the parts are %+v", parts)
+			}
+			if _, found, _ := v.OpenJob("work", "r/c"); found {
+				t.Error("a part of the refused root is there")
+			}
+			return err
+		})
+		w.check(err)
+	})
 }

@@ -33,8 +33,25 @@ type start struct {
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
 	room   *job.Place
-	delay  time.Duration     // until its orders are due
-	around map[string]around // what the transaction read for others that refer to the same; nil: nothing is kept
+	delay  time.Duration // until its orders are due
+	read   *read         // what the transaction read for many; nil: nothing is kept
+}
+
+// read is what one transaction reads for many roots together.
+type read struct {
+	around  map[string]around                     // by what certificates refer to
+	targets map[string]map[string]leafward.Target // of certificates, by id
+}
+
+// targetsOf are the targets of a certificate, which matter where agents hold its keys, or what is signed is to be deployed.
+func (s *start) targetsOf(tx *store.Tx, c *leafward.Certificate) (map[string]leafward.Target, error) {
+	if c.KeySource != leafward.AgentKey && len(s.places) == 0 {
+		return nil, nil
+	}
+	if s.read != nil && s.read.targets[c.ID] != nil {
+		return s.read.targets[c.ID], nil
+	}
+	return tx.TargetsOf(c.ID)
 }
 
 // place is an installation and the version that must be there.
@@ -44,9 +61,9 @@ type place struct {
 }
 
 // begin opens the root job of a certificate, with an order for each slot, and marks the certificate.
-// The caller writes the certificate afterwards. At most one root is open for a certificate.
+// The caller writes the certificate afterwards, for which no root is open.
 func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafward.Job, err error) {
-	targets, err := tx.TargetsOf(c.ID)
+	targets, err := s.targetsOf(tx, c)
 	if err != nil {
 		return root, err
 	}
@@ -54,21 +71,21 @@ func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafw
 		Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID,
 		Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RunAt: tx.Now, Checkpoint: s.result,
 	}
-	added, err := job.Enqueue(tx, &root)
-	if err != nil {
-		return root, err
-	}
-	if !added {
-		return root, busy(c, root.ID)
-	}
 	slots := s.slots
 	if slots == nil {
 		slots = slotsOf(c, targets)
 	}
-	for _, slot := range slots {
-		if err := order(tx, c, a, s, &root, slot); err != nil {
+	orders, csrs := make([]leafward.Job, len(slots)), make([][]byte, len(slots))
+	for i, slot := range slots {
+		if orders[i], csrs[i], err = orderOf(tx, c, a, s, slot); err != nil {
 			return root, err
 		}
+	}
+	if err := s.room.Plant(tx, &root, orders); err != nil {
+		return root, err
+	}
+	for i := range orders {
+		s.request(tx, &orders[i], slots[i], csrs[i])
 	}
 	for _, p := range s.places {
 		t := targets[p.Target]
@@ -108,23 +125,42 @@ func slotsOf(c *leafward.Certificate, targets map[string]leafward.Target) []stri
 	return agents
 }
 
-// order adds the order of one slot below the root.
+// order adds the order of one slot below a root that is open already.
 func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafward.Job, slot string) error {
-	j := leafward.Job{
-		Kind: leafward.OrderJob, Type: s.typ, Subject: c.ID + "/" + slot, Team: c.Team, Parent: root.ID, Batch: s.batch, Certificate: c.ID,
+	j, csr, err := orderOf(tx, c, a, s, slot)
+	if err != nil {
+		return err
+	}
+	j.Parent = root.ID
+	if _, err := job.Enqueue(tx, &j); err != nil {
+		return err
+	}
+	s.request(tx, &j, slot, csr)
+	return tx.Err()
+}
+
+// request adds what an order has signed; nil: somebody brings it.
+func (s *start) request(tx *store.Tx, order *leafward.Job, slot string, csr []byte) {
+	if csr != nil {
+		tx.AddRequest(&leafward.Request{Row: leafward.Row{ID: s.ask}, Certificate: order.Certificate, Job: order.ID, Slot: slot, CSR: csr, State: leafward.RequestOpen})
+	}
+}
+
+// orderOf is the order of one slot, and the CSR that it goes on with, nil where it waits for one.
+func orderOf(tx *store.Tx, c *leafward.Certificate, a around, s start, slot string) (j leafward.Job, csr []byte, err error) {
+	j = leafward.Job{
+		Kind: leafward.OrderJob, Type: s.typ, Subject: c.ID + "/" + slot, Team: c.Team, Batch: s.batch, Certificate: c.ID,
 		Lane: laneOf(c.Issuer), Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RetryMax: a.policy.RetryInterval,
 		RunAt: tx.Now.Add(s.delay), Deadline: deadline(c, tx.Now),
 	}
-	csr := s.csr
+	csr = s.csr
 	switch {
 	case slot == serverSlot:
 	case slot == clientSlot:
 		if csr == nil && c.ReuseKey && !s.fresh {
-			old, err := lastCSR(&tx.View, c.ID, slot)
-			if err != nil {
-				return err
+			if csr, err = lastCSR(&tx.View, c.ID, slot); err != nil {
+				return j, nil, err
 			}
-			csr = old
 		}
 		if csr == nil {
 			j.Status, j.WaitingFor = leafward.JobAwaitingCSR, waitsForCSR(c)
@@ -132,13 +168,7 @@ func order(tx *store.Tx, c *leafward.Certificate, a around, s start, root *leafw
 	default:
 		j.Agent, j.Status, j.WaitingFor = slot, leafward.JobAwaitingCSR, "the agent "+slot
 	}
-	if _, err := s.room.Enqueue(tx, &j); err != nil {
-		return err
-	}
-	if csr != nil {
-		tx.AddRequest(&leafward.Request{Row: leafward.Row{ID: s.ask}, Certificate: c.ID, Job: j.ID, Slot: slot, CSR: csr, State: leafward.RequestOpen})
-	}
-	return tx.Err()
+	return j, csr, nil
 }
 
 func waitsForCSR(c *leafward.Certificate) string {

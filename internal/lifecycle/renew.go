@@ -78,11 +78,15 @@ func reopen(tx *store.Tx, c *leafward.Certificate, st start) (string, error) {
 // resume begins a root for what is due. After a failed root it goes on where that one ended: what is signed and valid is
 // not signed again, and when nothing is left to do the failure is over.
 func resume(tx *store.Tx, c *leafward.Certificate, st start) error {
+	if c.FailedAt.IsZero() {
+		_, err := reopen(tx, c, st)
+		return err
+	}
 	last, found, err := tx.LastRoot(c.ID)
 	if err != nil {
 		return err
 	}
-	if !found || c.FailedAt.IsZero() {
+	if !found {
 		_, err := reopen(tx, c, st)
 		return err
 	}
@@ -145,13 +149,16 @@ func unfinished(tx *store.Tx, c *leafward.Certificate, last *leafward.Job, polic
 
 // aroundOf is what the certificate refers to, read once.
 func (s *start) aroundOf(tx *store.Tx, c *leafward.Certificate) (around, error) {
+	if s.read == nil {
+		return aroundOf(tx, c)
+	}
 	key := c.Profile + " " + c.Issuer + " " + c.Policy
-	if a, ok := s.around[key]; ok {
+	if a, ok := s.read.around[key]; ok {
 		return a, nil
 	}
 	a, err := aroundOf(tx, c)
-	if err == nil && s.around != nil {
-		s.around[key] = a
+	if err == nil {
+		s.read.around[key] = a
 	}
 	return a, err
 }

@@ -120,23 +120,27 @@ func (o *Orders) begin(ctx context.Context, due []string, delay time.Duration, a
 }
 
 func (o *Orders) beginAll(tx *store.Tx, due []string, delay time.Duration, apart bool) (n int, err error) {
-	known := make(map[string]around)
 	room, err := o.room(tx)
 	if err != nil {
 		return 0, err
 	}
+	all, err := tx.CertificatesOf(due)
+	if err != nil {
+		return 0, err
+	}
+	known := &read{around: make(map[string]around)}
+	if known.targets, err = targetsOfAll(tx, all); err != nil {
+		return 0, err
+	}
 	for _, id := range due {
-		c, err := tx.Certificate(id)
-		if err != nil {
-			return n, err
-		}
-		if !c.Due(tx.Now) || c.Version != "" && room == 0 {
+		c, found := all[id]
+		if !found || !c.Due(tx.Now) || c.Version != "" && room == 0 {
 			continue
 		}
 		if c.Version != "" {
 			room--
 		}
-		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace, around: known}
+		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace, read: known}
 		if !apart {
 			err = resume(tx, &c, st)
 		} else if err = tx.Try(func() error { return resume(tx, &c, st) }); err != nil && tx.Err() == nil {
@@ -148,6 +152,17 @@ func (o *Orders) beginAll(tx *store.Tx, due []string, delay time.Duration, apart
 		n++
 	}
 	return n, tx.Err()
+}
+
+// targetsOfAll are the targets of those certificates whose keys agents hold, of each by id.
+func targetsOfAll(tx *store.Tx, all map[string]leafward.Certificate) (map[string]map[string]leafward.Target, error) {
+	var ids []string
+	for id, c := range all {
+		if c.KeySource == leafward.AgentKey {
+			ids = append(ids, id)
+		}
+	}
+	return tx.TargetsOfAll(ids)
 }
 
 // room is how many more renewals may begin; what people asked for counts too, and waits for nothing.

@@ -172,6 +172,18 @@ func (v *View) Certificate(id string) (leafward.Certificate, error) {
 	return byID(v, certificates(), "team", id)
 }
 
+// CertificatesOf are certificates inside the actor's scope, by id.
+func (v *View) CertificatesOf(ids []string) (map[string]leafward.Certificate, error) {
+	s := newSelection(v.Actor, "team")
+	s.oneOf("id", ids)
+	all, err := selectAll(v, certificates(), s.where(), s.args...)
+	out := make(map[string]leafward.Certificate, len(all))
+	for _, c := range all {
+		out[c.ID] = c
+	}
+	return out, err
+}
+
 // CertificateNamed tells whether a certificate, whoever's, has the id, or the name in the team.
 func (v *View) CertificateNamed(team, id, name string) (bool, error) {
 	var one int
@@ -463,6 +475,36 @@ func (v *View) TargetsOf(certificate string) (map[string]leafward.Target, error)
 	out := make(map[string]leafward.Target, len(all))
 	for _, t := range all {
 		out[t.ID] = t
+	}
+	return out, err
+}
+
+// TargetsOfAll are the targets that each of many certificates is bound to, by id, whoever asks.
+func (v *View) TargetsOfAll(certificates []string) (map[string]map[string]leafward.Target, error) {
+	out := make(map[string]map[string]leafward.Target, len(certificates))
+	for _, id := range certificates {
+		out[id] = make(map[string]leafward.Target)
+	}
+	places, err := v.InstallationsOf(certificates)
+	if err != nil || len(places) == 0 {
+		return out, err
+	}
+	var ids []string
+	for _, of := range places {
+		for _, i := range of {
+			ids = append(ids, i.Target)
+		}
+	}
+	slices.Sort(ids)
+	s := &selection{}
+	s.oneOf("id", slices.Compact(ids))
+	targets, err := selectAll(v, tableOf[leafward.Target]("target", "targets"), s.where(), s.args...)
+	for _, t := range targets {
+		for certificate, of := range places {
+			if slices.ContainsFunc(of, func(i leafward.Installation) bool { return i.Target == t.ID }) {
+				out[certificate][t.ID] = t
+			}
+		}
 	}
 	return out, err
 }

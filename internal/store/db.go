@@ -231,6 +231,23 @@ func (c *conn) Later(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
+// Must is ExecContext: it is errStale at once.
+func (c *conn) Must(ctx context.Context, query string, args ...any) error {
+	return must(ctx, c, query, args)
+}
+
+// must runs a statement that is errStale unless it touches a row.
+func must(ctx context.Context, q querier, query string, args []any) error {
+	result, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); n > 0 || err != nil {
+		return err
+	}
+	return errStale
+}
+
 // Settle has nothing to wait for.
 func (c *conn) Settle(context.Context) error { return nil }
 

@@ -63,11 +63,8 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 	n := tx.Exec("INSERT INTO jobs"+t.insert+" ON CONFLICT (kind, subject) WHERE "+openJobs+" DO NOTHING", args...)
 	if n == 1 {
 		*job = fresh
-		tx.touchJob(job)
 		tx.Fail(remember(&tx.View, t, job))
-		if made := tx.rowsRead["jobs/"+job.ID]; made != nil {
-			made.made = job.Kind == leafward.RootJob
-		}
+		tx.planted(job)
 		return true
 	}
 	if tx.err != nil {
@@ -83,6 +80,21 @@ func (tx *Tx) AddJob(job *leafward.Job) (added bool) {
 	}
 	*job = open
 	return false
+}
+
+// PlantJob inserts an open job of which the caller knows that no other of its kind and subject is open. Were there one, it
+// would be a Conflict.
+func (tx *Tx) PlantJob(job *leafward.Job) {
+	add(tx, jobs(), "job", job)
+	tx.planted(job)
+}
+
+// planted tells who works jobs of a new one, and keeps a root, which nobody else knows yet.
+func (tx *Tx) planted(job *leafward.Job) {
+	tx.touchJob(job)
+	if made := tx.rowsRead["jobs/"+job.ID]; made != nil {
+		made.made = job.Kind == leafward.RootJob
+	}
 }
 
 // PutJob writes a job that was read in this transaction.

@@ -306,10 +306,7 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	if tx.left.query == "" {
 		tx.left = witness{"SELECT 1 FROM " + t.name + " WHERE id = $1 AND revision > $2", []any{m.ID, read}}
 	}
-	n := tx.Exec("UPDATE "+t.name+" SET "+strings.Join(sets, ", ")+" WHERE id = $1 AND revision = $2", args...)
-	if n == 0 && tx.err == nil {
-		tx.err = errStale
-	}
+	tx.must("UPDATE "+t.name+" SET "+strings.Join(sets, ", ")+" WHERE id = $1 AND revision = $2", args...)
 	tx.touch(m.ID)
 	if before.at(read) {
 		index(tx, t.noun, m, row, before.words)
@@ -321,9 +318,7 @@ func put[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 // remove deletes a noun that was read in this transaction.
 func remove[T any, P noun[T]](tx *Tx, t table[T], row *T) {
 	m := P(row).Meta()
-	if n := tx.Exec("DELETE FROM "+t.name+" WHERE id = $1 AND revision = $2", m.ID, m.Revision); n == 0 && tx.err == nil {
-		tx.err = errStale
-	}
+	tx.must("DELETE FROM "+t.name+" WHERE id = $1 AND revision = $2", m.ID, m.Revision)
 	if read := tx.rowsRead[t.name+"/"+m.ID]; read.at(m.Revision) {
 		unindex(tx, t.noun, m.ID, entries(read.words))
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -16,6 +17,7 @@ type transaction struct {
 	lease *sql.Conn // of the pool; the transaction alone uses it, and so its conn, until it ends
 	conn  *pgx.Conn
 	queue *pgx.Batch // what nobody waits for
+	musts []int      // places in the queue of what must touch a row
 	ended bool
 }
 
@@ -73,8 +75,13 @@ func (t *transaction) end(ctx context.Context) {
 	_ = t.lease.Close()
 }
 
-// commit sends what waits and commits.
+// commit sends what waits and commits. What must touch a row is known to have done so before.
 func (t *transaction) commit(ctx context.Context) error {
+	if len(t.musts) > 0 {
+		if err := t.Settle(ctx); err != nil {
+			return err
+		}
+	}
 	t.queue.Queue("COMMIT")
 	results, err := t.send(ctx)
 	if err != nil {
@@ -97,33 +104,51 @@ func (t *transaction) Later(_ context.Context, query string, args ...any) error 
 	return nil
 }
 
+// Must queues a statement of which nobody waits for more than that it touches a row.
+func (t *transaction) Must(_ context.Context, query string, args ...any) error {
+	t.musts = append(t.musts, t.queue.Len())
+	t.queue.Queue(query, args...)
+	return nil
+}
+
 // Settle waits for everything that is queued.
 func (t *transaction) Settle(ctx context.Context) error {
 	n := t.queue.Len()
 	if n == 0 {
 		return nil
 	}
+	last := slices.Contains(t.musts, n-1)
 	results, err := t.send(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = results.Exec()
+	tag, err := results.Exec()
 	if wrong := results.Close(); err == nil {
 		err = wrong
+	}
+	if err == nil && last && tag.RowsAffected() == 0 {
+		err = errStale
 	}
 	return err
 }
 
 // Drop forgets what is queued.
-func (t *transaction) Drop() { t.queue = &pgx.Batch{} }
+func (t *transaction) Drop() { t.queue, t.musts = &pgx.Batch{}, nil }
 
 // send sends the queue and reads what came of all but the last of it, which is left to the caller.
 func (t *transaction) send(ctx context.Context) (pgx.BatchResults, error) {
-	queue := t.queue
-	t.queue = &pgx.Batch{}
+	queue, musts := t.queue, t.musts
+	t.Drop()
 	results := t.conn.SendBatch(ctx, queue)
-	for range queue.Len() - 1 {
-		if _, err := results.Exec(); err != nil {
+	for i := range queue.Len() - 1 {
+		tag, err := results.Exec()
+		if must := len(musts) > 0 && musts[0] == i; must {
+			musts = musts[1:]
+			if err == nil && tag.RowsAffected() == 0 {
+				err = errStale
+			}
+		}
+		if err != nil {
 			_ = results.Close()
 			return nil, err
 		}

@@ -14,6 +14,7 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (rows, error)
 	Later(ctx context.Context, query string, args ...any) error // need not be done before Settle or the next statement
+	Must(ctx context.Context, query string, args ...any) error  // is Later for one that is errStale unless it touches a row
 	Settle(ctx context.Context) error
 	Drop() // what was sent and not settled, since it is undone anyhow
 }
@@ -65,6 +66,14 @@ func (tx *Tx) send(query string, args ...any) {
 	if tx.err == nil {
 		tx.notice(query)
 		tx.Fail(tx.q.Later(tx.ctx, query, args...))
+	}
+}
+
+// must is send for a statement that makes the transaction run again when it touches no row.
+func (tx *Tx) must(query string, args ...any) {
+	if tx.err == nil {
+		tx.notice(query)
+		tx.Fail(tx.q.Must(tx.ctx, query, args...))
 	}
 }
 

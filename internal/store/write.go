@@ -435,6 +435,11 @@ func (n *noting) Later(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
+// Must is ExecContext: it is errStale at once.
+func (n *noting) Must(ctx context.Context, query string, args ...any) error {
+	return must(ctx, n, query, args)
+}
+
 func (n *noting) QueryContext(ctx context.Context, query string, args ...any) (rows, error) {
 	n.wrote = n.wrote || !strings.HasPrefix(query, "SELECT ")
 	return n.conn.QueryContext(ctx, query, args...)
