@@ -197,7 +197,7 @@ func (a *App) Run(ctx context.Context) error {
 	engine, stopEngine := context.WithCancel(background)
 	defer stopEngine()
 	var loops, working sync.WaitGroup
-	for _, run := range []func(context.Context) error{a.verbs.auth.Run, a.authorities.Run, a.follower.Run, a.own.run, a.watchClock, a.watchHeap} {
+	for _, run := range []func(context.Context) error{a.verbs.auth.Run, a.authorities.Run, a.follower.Run, a.own.run, a.watchClock} {
 		loops.Go(func() { a.survive(run(background)) })
 	}
 	working.Go(func() { a.survive(a.verbs.engine.Run(engine)) })

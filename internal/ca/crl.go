@@ -47,7 +47,7 @@ func (c *CA) Run(ctx context.Context) error {
 			told = ""
 			c.log.InfoContext(ctx, "CRLs are published again")
 		}
-		pause := min(max(3*time.Since(begun), crlPause), crlMost) // a long list leaves the machine to others
+		pause := min(max(8*time.Since(begun), crlPause), crlMost) // a long list leaves the machine to others
 		if !sleep(ctx, pause, nil) || !sleep(ctx, crlPoll, changed) {
 			return nil
 		}
