@@ -11,6 +11,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/hook"
+	"github.com/leafward/leafward/internal/store"
 )
 
 func TestACRLGoesOnFromTheLastAndSaysWhatOneMadeWholeSays(t *testing.T) {
@@ -81,6 +82,27 @@ func TestACRLIsMadeWholeAgainWithinTheHour(t *testing.T) {
 			if i == 1 {
 				clock.Advance(time.Hour)
 			}
+		}
+	})
+}
+
+func TestACRLThatIsDamagedInTheDatabaseIsMadeWholeAtOnce(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
+		one, two := w.issue(t, order(t, "r-1")), w.issue(t, order(t, "r-2"))
+		if _, err := w.revoke(one, leafward.Superseded); err != nil {
+			t.Fatal(err)
+		}
+		w.publish(t, one.Authority, holds(one.Serial))
+		check(t, w.config.DB.Write(w.ctx, func(tx *store.Tx) error {
+			tx.Exec("UPDATE crls SET der = $1 WHERE authority = $2", []byte{0x30, 0}, one.Authority)
+			return nil
+		}))
+		if _, err := w.revoke(two, leafward.Superseded); err != nil {
+			t.Fatal(err)
+		}
+		list := w.publish(t, two.Authority, holds(two.Serial))
+		if !holds(one.Serial)(list) {
+			t.Error("what stood on the damaged list is gone")
 		}
 	})
 }

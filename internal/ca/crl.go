@@ -140,6 +140,7 @@ func (c *CA) publish(ctx context.Context, id string) error {
 	}
 	list, err := buildCRL(u, signer)
 	if err != nil {
+		c.made.Delete(id) // the next is made whole, whatever is wrong with the last
 		return err
 	}
 	first := u.seqs[:min(len(u.seqs), crlRemoved)]
