@@ -1,26 +1,34 @@
 package store
 
 import (
+	"context"
 	"testing"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/pgtest"
 )
 
-// After a crash PostgreSQL gives the number of a transaction of which nothing was on disk to another.
-func TestACommitThatNobodyHeardOfIsKnownByWhatItLeft(t *testing.T) {
-	db, err := Open(t.Context(), Config{URL: pgtest.DSN(t)})
+// seeded is a new database, and the context of somebody who may do everything in it.
+func seeded(t *testing.T, c Config) (*DB, context.Context) {
+	t.Helper()
+	db, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
 	ctx := leafward.WithActor(t.Context(), leafward.System("test"))
 	if err := db.Migrate(ctx, db.Seed); err != nil {
 		t.Fatal(err)
 	}
+	return db, ctx
+}
+
+// After a crash PostgreSQL gives the number of a transaction of which nothing was on disk to another.
+func TestACommitThatNobodyHeardOfIsKnownByWhatItLeft(t *testing.T) {
+	db, ctx := seeded(t, Config{URL: pgtest.DSN(t)})
 	var xid string
 	var left witness
-	err = db.Write(ctx, func(tx *Tx) error {
+	err := db.Write(ctx, func(tx *Tx) error {
 		_, err := tx.one("SELECT pg_current_xact_id()::text", nil, &xid)
 		add(tx, Teams().listing.table, "t", &leafward.Team{Slug: "x", Name: "x"})
 		left = tx.left
