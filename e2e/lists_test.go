@@ -21,6 +21,8 @@ func TestVeryManyCertificatesAreListed(t *testing.T) {
 		l := &longList{server: serve(t, dsn), many: sized(600, 100_000)}
 		l.fill(t, dsn)
 		l.pages(t)
+		l.measures(t, "leafward_audit_unnumbered 0")
+		l.measures(t, "leafward_ledger_behind 0")
 		l.looks(t, d)
 	})
 }
