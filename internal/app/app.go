@@ -217,7 +217,7 @@ func (a *App) Run(ctx context.Context) error {
 	working.Wait()
 	stop()
 	loops.Wait()
-	if last := a.follower.Follow(leafward.WithActor(context.WithoutCancel(ctx), leafward.System("ledger"))); last != nil {
+	if last := a.follower.Leave(leafward.WithActor(context.WithoutCancel(ctx), leafward.System("ledger"))); last != nil {
 		a.log.Warn("the ledger lacks the last events; they are in the database", "error", last)
 	}
 	a.log.Info("stopped")

@@ -11,7 +11,7 @@ import (
 // Adopt takes records of this log that the database lacks, because it was put back from a backup, under the numbers that
 // they had. They must follow the database's last event and one another. Holder is the process that numbers events meanwhile.
 func (tx *Tx) Adopt(records []audit.Record, holder string) error {
-	if held, err := tx.Lease("sequencer", holder, 5*second); err != nil || held == 0 {
+	if held, err := tx.Lease(sequencer, holder, 5*second); err != nil || held == 0 {
 		if err == nil {
 			err = leafward.Errorf(leafward.Later, "stop every server on this database first", "another server writes the audit log of this database")
 		}

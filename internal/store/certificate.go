@@ -187,7 +187,8 @@ func (v *View) CertificatesOf(ids []string) (map[string]leafward.Certificate, er
 // CertificateNamed tells whether a certificate, whoever's, has the id, or the name in the team.
 func (v *View) CertificateNamed(team, id, name string) (bool, error) {
 	var one int
-	return v.one("SELECT 1 FROM certificates WHERE id = $1 OR team = $2 AND enrollment = '' AND name = $3 AND archived_at = 0 LIMIT 1", []any{id, team, name}, &one)
+	return v.one(`SELECT 1 FROM certificates WHERE id = $1
+		UNION ALL SELECT 1 FROM certificates WHERE team = $2 AND enrollment = '' AND name = $3 AND archived_at = 0 LIMIT 1`, []any{id, team, name}, &one)
 }
 
 // Due is a certificate whose moment of renewal has come.

@@ -103,6 +103,9 @@ func (v *View) head() (head, error) {
 	return h, err
 }
 
+// sequencer names the lease of the process that numbers the events on PostgreSQL.
+const sequencer = "sequencer"
+
 // maxSequence is how many events are numbered in one transaction.
 const maxSequence = 500
 
@@ -112,9 +115,10 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 	if db.writer != nil {
 		return 0, nil
 	}
+	var last int64
 	err = db.Write(ctx, func(tx *Tx) error {
-		n = 0
-		if held, err := tx.Lease("sequencer", holder, 5*second); err != nil || held == 0 {
+		n, last = 0, 0
+		if held, err := tx.Lease(sequencer, holder, 5*second); err != nil || held == 0 {
 			return err
 		}
 		waiting, err := selectAll(&tx.View, events(), "WHERE seq = 0 ORDER BY at, id LIMIT $1", maxSequence)
@@ -129,10 +133,38 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 			end.number(&waiting[i])
 			tx.send("UPDATE events SET seq = $2, chain = $3 WHERE id = $1 AND seq = 0", waiting[i].ID, waiting[i].Seq, waiting[i].Chain)
 		}
-		n = len(waiting)
+		n, last = len(waiting), end.seq
 		return nil
 	})
+	if err == nil && outgrown(last-int64(n), last) {
+		err = db.analyze(ctx)
+	}
 	return n, err
+}
+
+// outgrown tells whether a log that became so much longer says that its database is another one than its plans were made for:
+// at its 256th event and whenever it has become four times as long, up to 65,536.
+func outgrown(before, after int64) bool {
+	for size := int64(256); size <= 1<<16; size *= 4 {
+		if before < size && size <= after {
+			return true
+		}
+	}
+	return false
+}
+
+// analyze has PostgreSQL look at what the tables hold. It plans a statement once for a connection, by what it knew then: of
+// tables that were empty any index seemed as good as another, even one that must be read whole. By itself it looks again
+// after a minute, in which a new server may have issued tens of thousands of certificates.
+func (db *DB) analyze(ctx context.Context) error {
+	return db.Write(ctx, func(tx *Tx) error {
+		var tables string
+		found, err := tx.one("SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = current_schema() AND tableowner = current_user HAVING count(*) > 0", nil, &tables)
+		if err == nil && found {
+			tx.Exec("ANALYZE " + tables)
+		}
+		return err
+	})
 }
 
 // behind picks the numbered events behind a sequence. It says twice that they are numbered, since the index holds those only,

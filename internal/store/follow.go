@@ -77,6 +77,18 @@ func (f *Follower) Follow(ctx context.Context) error {
 	}
 }
 
+// Leave follows for the last time and lets another process number events at once. The context must carry an actor of all
+// teams.
+func (f *Follower) Leave(ctx context.Context) error {
+	if err := f.Follow(ctx); err != nil || f.db.writer != nil {
+		return err
+	}
+	return f.db.Write(ctx, func(tx *Tx) error {
+		_, err := tx.Lease(sequencer, f.holder, 0)
+		return err
+	})
+}
+
 // sequence numbers what waits. It reads first, because a write wakes everybody.
 func (f *Follower) sequence(ctx context.Context) error {
 	for f.db.writer == nil {

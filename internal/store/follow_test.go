@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
+	"github.com/leafward/leafward/internal/pgtest"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -100,6 +102,57 @@ func create(t *testing.T, db *store.DB) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAServerThatLeavesLetsAnotherNumberEventsAtOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := storetest.Admin(t.Context())
+		create(t, db)
+		if err := store.NewFollower(db, ledger(t, t.TempDir()), "one", nil).Leave(ctx); err != nil {
+			t.Fatal(err)
+		}
+		create(t, db)
+		other := ledger(t, t.TempDir())
+		if err := store.NewFollower(db, other, "other", nil).Follow(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(contents(t, other)); got != 2 {
+			t.Errorf("the other's ledger holds %d events, not 2", got)
+		}
+	})
+}
+
+// PostgreSQL keeps the plans it made for tables that were empty, in which each index is as good as another, until it looks.
+func TestPostgreSQLLooksAtTablesThatFillWithinItsFirstMinute(t *testing.T) {
+	c := store.Config{URL: pgtest.DSN(t)}
+	db := open(t, c)
+	if err := db.Migrate(t.Context(), storetest.Seed(db)); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := sql.Open("pgx", c.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	ctx := storetest.Admin(t.Context())
+	for _, many := range []int{200, 100} {
+		err := db.Write(ctx, func(tx *store.Tx) error {
+			for range many {
+				tx.Record(leafward.TeamUpdated, "t-x", "t-x", nil)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := db.Sequence(ctx, "one"); n != many || err != nil {
+			t.Fatalf("%d events are numbered, not %d: %v", n, many, err)
+		}
+	}
+	var known int
+	if err := raw.QueryRowContext(t.Context(), "SELECT reltuples FROM pg_class WHERE oid = 'events'::regclass").Scan(&known); err != nil || known != 300 {
+		t.Errorf("PostgreSQL knows of %d events, not 300: %v", known, err)
 	}
 }
 
