@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"slices"
 )
@@ -12,18 +13,24 @@ import (
 // constraints and extended key usages bind whatever stands below them (RFC 5280 §4.2.1.10; for the usages §4.2.1.12 as
 // relying parties read it).
 func (d *Dummy) CheckBelow(draft Draft, authorities []*x509.Certificate) error {
-	leaf, err := x509.ParseCertificate(draft.Certificate)
-	if err != nil {
-		return err
-	}
+	var leaf *x509.Certificate
 	for _, authority := range authorities {
 		allowed := EKUsOf(authority)
+		constraints := slices.IndexFunc(authority.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 30}) })
+		if len(allowed) == 0 && constraints < 0 {
+			continue
+		}
+		if leaf == nil {
+			var err error
+			if leaf, err = x509.ParseCertificate(draft.Certificate); err != nil {
+				return err
+			}
+		}
 		for _, usage := range EKUsOf(leaf) {
 			if len(allowed) > 0 && !slices.Contains(allowed, usage) && !slices.Contains(allowed, AnyUsage) {
 				return fmt.Errorf("the authority %s may not have certificates for %s below it", quote(authority.Subject.String()), usage)
 			}
 		}
-		constraints := slices.IndexFunc(authority.Extensions, func(e pkix.Extension) bool { return e.Id.String() == oidNameConstraints })
 		if constraints < 0 {
 			continue
 		}
@@ -41,7 +48,7 @@ func (d *Dummy) checkNames(leaf, issuer *x509.Certificate, constraints pkix.Exte
 	if err != nil {
 		return err
 	}
-	signer, err := d.signer(kind)
+	signer, err := d.key(kind)
 	if err != nil {
 		return err
 	}
@@ -55,6 +62,13 @@ func (d *Dummy) checkNames(leaf, issuer *x509.Certificate, constraints pkix.Exte
 	}
 	standIn, err := x509.ParseCertificate(der)
 	if err != nil {
+		return err
+	}
+	signed, err := sign(leaf.RawTBSCertificate, signer)
+	if err != nil {
+		return err
+	}
+	if leaf, err = x509.ParseCertificate(signed); err != nil {
 		return err
 	}
 	_, err = leaf.Verify(x509.VerifyOptions{Roots: pool([]*x509.Certificate{standIn}), CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})

@@ -203,44 +203,14 @@ func addEntry(b *cryptobyte.Builder, entry Revoked) {
 
 // addExtensions writes authorityKeyIdentifier, cRLNumber and, for a shard, issuingDistributionPoint.
 func (l RevocationList) addExtensions(b *cryptobyte.Builder, ski []byte) {
-	addExtension(b, asn1.ObjectIdentifier{2, 5, 29, 35}, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(cbasn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(ski) })
-		})
-	})
+	addKeyID(b, ski)
 	addExtension(b, asn1.ObjectIdentifier{2, 5, 29, 20}, false, func(b *cryptobyte.Builder) { b.AddASN1BigInt(l.Number) })
 	if l.Shard == "" {
 		return
 	}
 	addExtension(b, asn1.ObjectIdentifier{2, 5, 29, 28}, true, func(b *cryptobyte.Builder) {
-		nested := cbasn1.Tag(0).Constructed().ContextSpecific()
-		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(nested, func(b *cryptobyte.Builder) { // distributionPoint
-				b.AddASN1(nested, func(b *cryptobyte.Builder) { // fullName
-					b.AddASN1(cbasn1.Tag(uriName).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(l.Shard)) })
-				})
-			})
-		})
+		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) { addPointName(b, l.Shard) })
 	})
-}
-
-func addExtension(b *cryptobyte.Builder, oid asn1.ObjectIdentifier, critical bool, value cryptobyte.BuilderContinuation) {
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oid)
-		if critical {
-			b.AddASN1Boolean(true)
-		}
-		b.AddASN1(cbasn1.OCTET_STRING, value)
-	})
-}
-
-// addTime writes UTCTime up to 2049 and GeneralizedTime after it (RFC 5280 §4.1.2.5).
-func addTime(b *cryptobyte.Builder, t time.Time) {
-	if t = t.UTC().Truncate(time.Second); t.Year() < 2050 {
-		b.AddASN1UTCTime(t)
-	} else {
-		b.AddASN1GeneralizedTime(t)
-	}
 }
 
 // maxCRL is the size in octets up to which a CRL is read.

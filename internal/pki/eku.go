@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 
@@ -55,7 +56,7 @@ func ParseEKU(text string) (string, error) {
 // EKUsOf lists the extended key usages of a certificate in ParseEKU's form, in the order in which they stand there.
 func EKUsOf(cert *x509.Certificate) []string {
 	for _, extension := range cert.Extensions {
-		if extension.Id.String() == oidExtKeyUsage {
+		if extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 37}) {
 			usages, _ := parseEKUs(extension.Value) // crypto/x509 read it before
 			return usages
 		}

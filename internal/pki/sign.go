@@ -37,32 +37,45 @@ func signatureAlgorithm(kind KeyKind) (algorithm, error) {
 // sign signs exactly these bytes, verifies the signature against the signer's public key, and assembles the SIGNED
 // structure of X.509: the bytes, the algorithm, the signature.
 func sign(tbs []byte, signer crypto.Signer) ([]byte, error) {
+	signed, how, err := signatureOf(tbs, signer)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(tbs, how, signed)
+}
+
+// signatureOf is one of exactly these bytes, which the signer's public key verifies.
+func signatureOf(tbs []byte, signer crypto.Signer) ([]byte, algorithm, error) {
 	kind, err := KindOf(signer.Public())
 	if err != nil {
-		return nil, err
+		return nil, algorithm{}, err
 	}
-	algorithm, err := signatureAlgorithm(kind)
+	how, err := signatureAlgorithm(kind)
 	if err != nil {
-		return nil, err
+		return nil, algorithm{}, err
 	}
 	message := tbs
-	if algorithm.hash != 0 {
-		hash := algorithm.hash.New()
+	if how.hash != 0 {
+		hash := how.hash.New()
 		hash.Write(tbs)
 		message = hash.Sum(nil)
 	}
-	signature, err := signer.Sign(rand.Reader, message, algorithm.hash)
+	signed, err := signer.Sign(rand.Reader, message, how.hash)
 	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, algorithm{}, fmt.Errorf("signing: %w", err)
 	}
 	holder := &x509.Certificate{PublicKey: signer.Public()}
-	if err := holder.CheckSignature(algorithm.x509, tbs, signature); err != nil {
-		return nil, errors.New("the signer gave a signature that its own public key does not verify")
+	if err := holder.CheckSignature(how.x509, tbs, signed); err != nil {
+		return nil, algorithm{}, errors.New("the signer gave a signature that its own public key does not verify")
 	}
+	return signed, how, nil
+}
+
+func assemble(tbs []byte, how algorithm, signature []byte) ([]byte, error) {
 	b := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(signature)+64))
 	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(tbs)
-		b.AddBytes(algorithm.identifier)
+		b.AddBytes(how.identifier)
 		b.AddASN1BitString(signature)
 	})
 	return b.Bytes()

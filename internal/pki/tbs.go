@@ -14,26 +14,40 @@ import (
 // dummyRSABits is the smallest key that crypto/rsa signs with. It protects nothing.
 const dummyRSABits = 1024
 
-// Dummy holds throw-away keys, one of each algorithm that authorities sign with. What they sign is a draft: complete
+// Dummy holds throw-away keys, one of each algorithm that authorities sign with. What bears their signature is a draft: complete
 // enough to be linted, and trusted by nobody. One Dummy serves a whole process, from any goroutine.
 type Dummy struct {
-	p256, p384, ed25519, rsa func() (crypto.Signer, error)
+	p256, p384, ed25519, rsa func() (throwAway, error)
+}
+
+// throwAway is a key with one signature, over nothing, that stands wherever a draft needs one.
+type throwAway struct {
+	crypto.Signer
+	signature []byte
 }
 
 // NewDummy makes a Dummy. Each key is generated when it is first needed.
 func NewDummy() *Dummy {
-	generate := func(kind KeyKind) func() (crypto.Signer, error) {
-		return sync.OnceValues(func() (crypto.Signer, error) { return GenerateKey(kind) })
+	once := func(generate func() (crypto.Signer, error)) func() (throwAway, error) {
+		return sync.OnceValues(func() (throwAway, error) {
+			key, err := generate()
+			if err != nil {
+				return throwAway{}, err
+			}
+			signature, _, err := signatureOf(nil, key)
+			return throwAway{key, signature}, err
+		})
+	}
+	of := func(kind KeyKind) func() (throwAway, error) {
+		return once(func() (crypto.Signer, error) { return GenerateKey(kind) })
 	}
 	return &Dummy{
-		p256:    generate(KeyKind{ECDSA, 256}),
-		p384:    generate(KeyKind{ECDSA, 384}),
-		ed25519: generate(KeyKind{Ed25519, 256}),
-		rsa:     sync.OnceValues(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, dummyRSABits) }),
+		p256: of(KeyKind{ECDSA, 256}), p384: of(KeyKind{ECDSA, 384}), ed25519: of(KeyKind{Ed25519, 256}),
+		rsa: once(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, dummyRSABits) }),
 	}
 }
 
-func (d *Dummy) signer(kind KeyKind) (crypto.Signer, error) {
+func (d *Dummy) key(kind KeyKind) (throwAway, error) {
 	switch {
 	case kind.Algorithm == RSA:
 		return d.rsa()
@@ -44,13 +58,13 @@ func (d *Dummy) signer(kind KeyKind) (crypto.Signer, error) {
 	case kind.Algorithm == Ed25519:
 		return d.ed25519()
 	}
-	return nil, fmt.Errorf("no authority signs with a key of kind %s", quote(kind.String()))
+	return throwAway{}, fmt.Errorf("no authority signs with a key of kind %s", quote(kind.String()))
 }
 
 // Draft is a certificate before its authority signs it.
 type Draft struct {
 	TBS         []byte // the DER TBSCertificate, which SignTBS signs
-	Certificate []byte // the same, signed by a throw-away key: to be linted and dropped
+	Certificate []byte // the same with a signature of a throw-away key over something else: to be linted and dropped
 }
 
 // BuildTBS encodes a template for an issuer and a subject's public key.
@@ -65,16 +79,19 @@ func (d *Dummy) BuildTBS(t Template, issuer Issuer, pub crypto.PublicKey) (Draft
 	if len(issuer.Subject) == 0 || len(issuer.SKI) == 0 {
 		return Draft{}, errors.New("the issuer has no name or no key identifier")
 	}
-	signer, err := d.signer(issuer.Kind)
+	key, err := d.key(issuer.Kind)
 	if err != nil {
 		return Draft{}, err
 	}
-	template, err := t.certificate(issuer, pub)
+	algorithm, err := signatureAlgorithm(issuer.Kind)
 	if err != nil {
 		return Draft{}, err
 	}
-	parent := &x509.Certificate{RawSubject: issuer.Subject, SubjectKeyId: issuer.SKI}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, signer)
+	tbs, err := t.encode(issuer, pub)
+	if err != nil {
+		return Draft{}, fmt.Errorf("encoding the certificate: %w", err)
+	}
+	der, err := assemble(tbs, algorithm, key.signature)
 	if err != nil {
 		return Draft{}, fmt.Errorf("encoding the certificate: %w", err)
 	}
