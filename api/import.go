@@ -28,8 +28,9 @@ func (r *ImportRequest) Record() leafward.Certificate {
 // ImportResult is what became of a list.
 type ImportResult struct {
 	Total          int         `json:"total" doc:"Rows of the list"`
-	Imported       int         `json:"imported" doc:"Of those, certificates that are managed from now on"`
+	Imported       int         `json:"imported" doc:"Of those, certificates that are managed from now on, or got the chain that they lacked"`
 	Known          int         `json:"known" doc:"Of those, certificates that were here already"`
+	Archived       int         `json:"archived" doc:"Of the known ones, those that are archived, and so not managed"`
 	Refused        int         `json:"refused" doc:"Of those, refused; their problems say why"`
 	Rows           []ImportRow `json:"rows" nullable:"false" doc:"Each row, in the order of the list"`
 	IgnoredColumns []string    `json:"ignored_columns" nullable:"false" doc:"Columns that this API does not know"`
@@ -43,6 +44,7 @@ type ImportRow struct {
 	VersionID         string           `json:"version_id,omitempty"`
 	Name              string           `json:"name,omitempty"`
 	FingerprintSHA256 string           `json:"fingerprint_sha256,omitempty" doc:"Hexadecimal"`
+	Archived          bool             `json:"archived,omitempty" doc:"It is known, and was archived"`
 	Problems          []leafward.Field `json:"problems,omitempty" nullable:"false" doc:"Why it was refused"`
 }
 

@@ -40,6 +40,7 @@ const (
 type imported struct {
 	Imported       int      `json:"imported"`
 	Known          int      `json:"known"`
+	Archived       int      `json:"archived"` // of the known ones
 	Refused        int      `json:"refused"`
 	Problems       []badRow `json:"problems"`
 	IgnoredColumns []string `json:"ignored_columns"`
@@ -127,7 +128,11 @@ func (c *importCommand) request(ctx context.Context, r *run) (body api.ImportReq
 }
 
 func (i *importing) counts() string {
-	return fmt.Sprintf("%s imported, %d known already, %d refused", count(int64(i.done.Imported), "certificate"), i.done.Known, i.done.Refused)
+	archived := ""
+	if i.done.Archived > 0 {
+		archived = fmt.Sprintf(" (%d archived)", i.done.Archived)
+	}
+	return fmt.Sprintf("%s imported, %d known already%s, %d refused", count(int64(i.done.Imported), "certificate"), i.done.Known, archived, i.done.Refused)
 }
 
 // read takes in one file, row by row: no more of it is held than what one request takes.
@@ -216,10 +221,15 @@ func (i *importing) send(ctx context.Context) error {
 	}
 	i.done.Imported += out.Imported
 	i.done.Known += out.Known
+	i.done.Archived += out.Archived
 	i.tell(out.Rows)
 	if len(out.IgnoredColumns) > 0 && len(i.done.IgnoredColumns) == 0 {
 		i.done.IgnoredColumns = out.IgnoredColumns
-		i.say(warn, "", "%s: nothing is done with the columns %s", i.file, strings.Join(out.IgnoredColumns, ", "))
+		columns := "column"
+		if len(out.IgnoredColumns) > 1 {
+			columns = "columns"
+		}
+		i.say(warn, "", "%s: nothing is done with the %s %s", i.file, columns, strings.Join(out.IgnoredColumns, ", "))
 	}
 	if time.Since(i.told) > importWait {
 		i.told = time.Now()

@@ -62,7 +62,7 @@ func TestAnImportTellsOfEachRowAndGoesOnWhereItWas(t *testing.T) {
 	write(t, two, sheet.String())
 	s := d.typed("import", one, two, "--environment", "lab", "--tag", "app=shop", "--owner", "o-default", "--key-source", "server")
 	s.has(t, 1, "302 certificates imported, 0 known already, 4 refused", one+":1: certificate is a private key", fmt.Sprintf("%s:%d: sans", one, last),
-		fmt.Sprintf("%s:%d: certificate is a private key", one, last+strings.Count(inventorytest.PEM(leaf(900, "no host")), "\n")), two+":4: row has 2 cells", "nothing is done with the columns colour")
+		fmt.Sprintf("%s:%d: certificate is a private key", one, last+strings.Count(inventorytest.PEM(leaf(900, "no host")), "\n")), two+":4: row has 2 cells", "nothing is done with the column colour")
 	if code := base64.StdEncoding.EncodeToString([]byte("nobody may see this")); strings.Contains(s.out+s.err, code) {
 		t.Errorf("the key is shown: %s", s.err)
 	}

@@ -42,6 +42,7 @@ type ImportedRow struct {
 	Version     string
 	Name        string
 	SHA256      string // "" when there is no certificate that can be read
+	Archived    bool   // the certificate is here already, and not managed any more
 	Problems    []leafward.Field
 }
 
@@ -63,7 +64,7 @@ func columns() []string {
 }
 
 // Import takes in certificates that were signed elsewhere: from then on they are managed as any other, and renewed by the
-// issuer that is asked for. What is here already, by its fingerprint, stays as it is; a row that is refused concerns no other.
+// issuer that is asked for. What is here already, by its fingerprint, stays as it is, but one that came alone gets its chain; a row that is refused concerns no other.
 // Rows are stored a few at a time: when a call fails or is cut off, those before it are in, and the same list again finds them.
 func (s *Service) Import(ctx context.Context, l Listed) (Imported, error) {
 	var wrong leafward.Problems

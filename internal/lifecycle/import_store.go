@@ -94,7 +94,10 @@ func (t *taking) take(c *candidate) error {
 			c.refuse("certificate", "ask an administrator for whom it is managed", "is managed already, for a team that you do not see")
 			return nil
 		}
-		c.Outcome, c.Certificate, c.Version, c.Name = ImportKnown, v.Certificate, v.Version, v.Name
+		c.Outcome, c.Certificate, c.Version, c.Name, c.Archived = ImportKnown, v.Certificate, v.Version, v.Name, v.Archived
+		if v.Bare && len(c.chain()) > 0 && !v.Archived && t.tx.Actor.MayWrite(v.Team) {
+			return t.complete(c, v)
+		}
 		return nil
 	}
 	if t.serials[[2]string{c.signer.authority, c.serial()}] != "" {
@@ -121,6 +124,22 @@ func (t *taking) take(c *candidate) error {
 		name = c.otherName()
 	}
 	t.add(c, name, strange)
+	return t.tx.Err()
+}
+
+// complete gives a certificate that was imported alone what stands above it.
+func (t *taking) complete(c *candidate, have store.Held) error {
+	t.flush()
+	v, err := t.tx.Version(have.Version)
+	if err != nil {
+		return err
+	}
+	v.Chain = t.tx.AddChain(c.chain())
+	t.tx.PutVersion(&v)
+	t.tx.Record(leafward.CertificateUpdated, v.Certificate, v.Team, leafward.Details{"version": v.ID, "chain": len(c.chain())})
+	have.Bare = false
+	t.known[c.SHA256] = have
+	c.Outcome = ImportDone
 	return t.tx.Err()
 }
 
@@ -195,7 +214,7 @@ func (t *taking) version(c *candidate) leafward.Version {
 // done notes that the row is in.
 func (t *taking) done(c *candidate, record *leafward.Certificate, v *leafward.Version) {
 	c.Outcome, c.Certificate, c.Version, c.Name = ImportDone, record.ID, v.ID, record.Name
-	t.known[c.SHA256] = store.Held{Version: v.ID, Certificate: record.ID, Name: record.Name, Team: record.Team}
+	t.known[c.SHA256] = store.Held{Version: v.ID, Certificate: record.ID, Name: record.Name, Team: record.Team, Bare: len(c.chain()) == 0}
 	t.serials[[2]string{v.Authority, v.Serial}] = c.SHA256
 	t.tx.Record(leafward.CertificateImported, record.ID, record.Team, leafward.Details{
 		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "signed_by": plainly(c.leaf.Issuer.String()), "sha256": v.SHA256,

@@ -339,6 +339,38 @@ func TestATeamTakesInNothingThatOurAuthorityLost(t *testing.T) {
 	}
 }
 
+func TestACertificateThatCameAloneGetsItsChainLater(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		below, err := newElsewhere(t, time.Now()).Below("below")
+		check(t, err)
+		e := &elsewhere{below, 1}
+		der := e.sign(t, "a.example.com")
+		alone := lifecycle.Listed{PEM: pemOf(der)}
+		whole := lifecycle.Listed{PEM: pemOf(der, e.Certificate.Raw)}
+		id := w.taken(t, lifecycle.ImportDone, alone)[0].Certificate
+		w.taken(t, lifecycle.ImportKnown, alone)
+		if row := w.taken(t, lifecycle.ImportDone, whole)[0]; row.Certificate != id {
+			t.Errorf("the chain came to %+v", row)
+		}
+		for _, l := range []lifecycle.Listed{whole, alone} {
+			w.taken(t, lifecycle.ImportKnown, l)
+		}
+		shown, err := w.Get(w.ctx, id)
+		check(t, err)
+		if string(shown.Chain) != whole.PEM {
+			t.Errorf("its chain is %s", shown.Chain)
+		}
+		if got := w.events(t, id); !slices.Equal(got, []leafward.Action{leafward.CertificateImported, leafward.CertificateUpdated}) {
+			t.Errorf("recorded are %v", got)
+		}
+		check(t, w.Archive(w.ctx, id, ""))
+		if row := w.taken(t, lifecycle.ImportKnown, whole)[0]; !row.Archived {
+			t.Errorf("of an archived one it is said %+v", row)
+		}
+	})
+}
+
 func TestATeamTakesInItsOwnOnly(t *testing.T) {
 	w := start(t, storetest.SQLite(t, nil))
 	w.write(t, func(tx *store.Tx) error {

@@ -66,7 +66,11 @@ func (s *selection) oneOf(column string, values []string) {
 }
 
 // Held is where the certificate of a fingerprint is.
-type Held struct{ Version, Certificate, Name, Team string }
+type Held struct {
+	Version, Certificate, Name, Team string
+	Archived                         bool
+	Bare                             bool // it was imported, and nothing that stands above it
+}
 
 // HeldByFingerprint tells of the certificates, whoever asks, that are here already, by their SHA-256.
 func (v *View) HeldByFingerprint(sums []string) (map[string]Held, error) {
@@ -76,10 +80,10 @@ func (v *View) HeldByFingerprint(sums []string) (map[string]Held, error) {
 	err := v.rows(func(scan func(...any) error) error {
 		var sum string
 		var h Held
-		err := scan(&sum, &h.Version, &h.Certificate, &h.Name, &h.Team)
+		err := scan(&sum, &h.Version, &h.Certificate, &h.Name, &h.Team, &h.Archived, &h.Bare)
 		known[sum] = h
 		return err
-	}, "SELECT v.sha256, v.id, c.id, c.name, c.team FROM versions v JOIN certificates c ON c.id = v.certificate "+s.where(), s.args...)
+	}, "SELECT v.sha256, v.id, c.id, c.name, c.team, c.archived_at > 0, v.source = 'imported' AND v.chain = '"+chainID(nil)+"' FROM versions v JOIN certificates c ON c.id = v.certificate "+s.where(), s.args...)
 	return known, err
 }
 

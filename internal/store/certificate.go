@@ -371,10 +371,15 @@ func (tx *Tx) AddChain(ders [][]byte) string {
 	for _, der := range ders {
 		all = append(all, der...)
 	}
-	sum := sha256.Sum256(all)
-	id := hex.EncodeToString(sum[:])
+	id := chainID(all)
 	tx.send("INSERT INTO chains (id, der) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", id, all)
 	return id
+}
+
+// chainID is the id of a chain that holds so much.
+func chainID(ders []byte) string {
+	sum := sha256.Sum256(ders)
+	return hex.EncodeToString(sum[:])
 }
 
 // Chain is the concatenated DER of a stored chain, leaf's issuer first.

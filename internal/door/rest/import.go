@@ -13,13 +13,16 @@ func (s *server) importCertificates(ctx context.Context, in api.Make[api.ImportR
 	for i, row := range done.Rows {
 		out.Rows[i] = api.ImportRow{
 			Line: row.Line, Outcome: string(row.Outcome), CertificateID: row.Certificate, VersionID: row.Version, Name: row.Name,
-			FingerprintSHA256: row.SHA256, Problems: row.Problems,
+			FingerprintSHA256: row.SHA256, Archived: row.Archived, Problems: row.Problems,
 		}
 		switch row.Outcome {
 		case lifecycle.ImportDone:
 			out.Imported++
 		case lifecycle.ImportKnown:
 			out.Known++
+			if row.Archived {
+				out.Archived++
+			}
 		default:
 			out.Refused++
 		}

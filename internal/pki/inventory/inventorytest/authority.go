@@ -25,20 +25,34 @@ type Authority struct {
 // New makes an authority whose certificates begin at the moment.
 func New(name string, from time.Time) (*Authority, error) {
 	a := &Authority{from: from.Truncate(time.Second)}
-	var err error
+	return a, a.certify(name, a)
+}
+
+// Below makes an authority that this one certifies.
+func (a *Authority) Below(name string) (*Authority, error) {
+	below := &Authority{from: a.from}
+	return below, below.certify(name, a)
+}
+
+// certify gives the authority a key and its certificate.
+func (a *Authority) certify(name string, by *Authority) (err error) {
 	if a.Key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return nil, err
+		return err
 	}
 	t := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: a.from, NotAfter: a.from.AddDate(10, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, a.Key.Public(), a.Key)
+	above := by.Certificate
+	if by == a {
+		above = t
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, above, a.Key.Public(), by.Key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a.Certificate, err = x509.ParseCertificate(der)
-	return a, err
+	return err
 }
 
 // Leaf signs a certificate for names, the first of which is the common name too; change, which may be nil, alters what is
