@@ -25,6 +25,7 @@ const (
 // start says why a root is opened and for what.
 type start struct {
 	typ    leafward.JobType
+	root   string   // id that the root gets; "": one of its own
 	slots  []string // only these; nil: all
 	places []place  // installations that are brought up to date besides
 	csr    []byte   // DER, of the caller
@@ -61,14 +62,14 @@ type place struct {
 }
 
 // begin opens the root job of a certificate, with an order for each slot, and marks the certificate.
-// The caller writes the certificate afterwards, for which no root is open.
+// The caller writes the certificate, for which no other root is open: afterwards, or before where the root has its id already.
 func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafward.Job, err error) {
 	targets, err := s.targetsOf(tx, c)
 	if err != nil {
 		return root, err
 	}
 	root = leafward.Job{
-		Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID,
+		Row: leafward.Row{ID: s.root}, Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID,
 		Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RunAt: tx.Now, Checkpoint: s.result,
 	}
 	slots := s.slots

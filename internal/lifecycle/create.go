@@ -89,6 +89,8 @@ func (n *fresh) look(v *store.View) (c leafward.Certificate, a around, p leafwar
 // add stores a new certificate with its places and begins its issuance.
 func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, n *fresh, room *job.Place) (root string, err error) {
 	c.Spec = 1
+	st := start{typ: leafward.Issuance, room: room, root: store.NewID("job")}
+	c.Begin(st.root)
 	tx.AddCertificate(c)
 	for _, t := range a.targets {
 		tx.AddInstallation(&leafward.Installation{Certificate: c.ID, Target: t.ID, Proof: leafward.ProofNone})
@@ -97,16 +99,11 @@ func (s *Service) add(tx *store.Tx, c *leafward.Certificate, a around, n *fresh,
 		return "", err
 	}
 	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
-	st := start{typ: leafward.Issuance, room: room}
 	if csr := n.csr; csr != nil {
 		st.csr, st.ask = csr.DER, n.ask
 	}
-	opened, err := begin(tx, c, a, st)
-	if err != nil {
-		return "", err
-	}
-	tx.PutCertificate(c)
-	return opened.ID, tx.Err()
+	_, err = begin(tx, c, a, st)
+	return st.root, err
 }
 
 // ours refuses an actor who may not write certificates of the team.

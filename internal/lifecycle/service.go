@@ -201,14 +201,18 @@ func (s *Service) Wait(ctx context.Context, shown Shown, most time.Duration) (Sh
 	if most <= 0 || shown.OpenJob == "" {
 		return shown, nil
 	}
-	now := shown
 	err := s.watch(ctx, shown.ID, most, func() (done bool, err error) {
-		if now, err = s.show(ctx, shown.ID, shown.Job); err != nil {
-			return false, err
-		}
-		return now.OpenJob == "" || now.Version != nil && (shown.Version == nil || now.Version.ID != shown.Version.ID), nil
+		err = s.db.View(ctx, func(v *store.View) error {
+			now, err := v.Certificate(shown.ID)
+			done = now.OpenJob == "" || now.Version != "" && now.Version != shown.Certificate.Version
+			return err
+		})
+		return done, err
 	})
-	return now, err
+	if err != nil {
+		return shown, err
+	}
+	return s.show(ctx, shown.ID, shown.Job)
 }
 
 // watch looks after every change of a row until it sees what is waited for, at most as long as said.
