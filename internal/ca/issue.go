@@ -129,11 +129,10 @@ func (c *CA) prepare(ctx context.Context, o Order) (*token, error) {
 		if t.authority, err = c.load(v, row); err != nil {
 			return err
 		}
-		if err := usable(v, t); err != nil {
-			return err
+		if last, asked, err = v.LastSerial(o.Request); err != nil || !asked {
+			return err // what is asked for the first time is held against the key when it is reserved
 		}
-		last, asked, err = v.LastSerial(o.Request)
-		return err
+		return usable(v, t)
 	})
 	if err != nil {
 		return nil, err

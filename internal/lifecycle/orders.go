@@ -230,8 +230,12 @@ func accept(chain issuer.Chain, r issuer.Request, csr *pki.CSR, now time.Time) (
 	if len(chain.Certificates) == 0 {
 		return nil, refuse("it is empty")
 	}
-	parsed := make([]*x509.Certificate, len(chain.Certificates))
-	for i, der := range chain.Certificates {
+	ders := chain.Certificates
+	if chain.Authority != "" { // which verified its signature when it made it, and keeps the chain itself
+		ders = ders[:1]
+	}
+	parsed := make([]*x509.Certificate, len(ders))
+	for i, der := range ders {
 		c, err := pki.ParseCertificate(der)
 		if err != nil {
 			return nil, refuse("%v", err)
