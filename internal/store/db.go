@@ -177,6 +177,19 @@ func (db *DB) dial(ctx context.Context) (*conn, error) {
 	return &conn{dialect: db.dialect, raw: raw, stmts: make(map[string]*sql.Stmt)}, nil
 }
 
+// dialReader is dial for a connection that reads. Readers take turns, so that each comes to hold what all of them read: its
+// cache is small, and the system's own is behind it.
+func (db *DB) dialReader(ctx context.Context) (*conn, error) {
+	c, err := db.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.raw.ExecContext(ctx, "PRAGMA cache_size = -2000"); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
 func (c *conn) close() error {
 	if c.raw == nil {
 		return nil

@@ -230,7 +230,7 @@ func (db *DB) View(ctx context.Context, read func(*View) error) error {
 	}
 	defer func() { db.readers <- c }()
 	if c.raw == nil {
-		fresh, err := db.dial(ctx)
+		fresh, err := db.dialReader(ctx)
 		if err != nil {
 			return translate(err)
 		}
