@@ -260,9 +260,36 @@ func (d *backups) elsewhere(t *testing.T) *server {
 	return s
 }
 
+// cutOff kills a restore as soon as it writes. The directory counts as empty then, and the same command restores into it.
+func (d *backups) cutOff(t *testing.T, into string) {
+	args := []string{"restore", d.file(), "--data-dir", into, "--identity", d.identity, "--ledger", filepath.Join(d.server.dir, "ledger")}
+	begun, done := filepath.Join(into, ".restoring", "leafward.db"), filepath.Join(into, "leafward.db")
+	p := start(t, program(t, "leafward"), args...)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for _, err := os.Stat(begun); err != nil; _, err = os.Stat(begun) {
+		select {
+		case <-look.C:
+		case <-p.gone:
+			t.Fatalf("the restore ended before it was killed: %s", p.tell())
+		}
+	}
+	p.kill()
+	if _, err := os.Stat(done); err == nil {
+		t.Fatal("the restore was killed while it wrote, and its database is in its place")
+	}
+	tool(t, nil, program(t, "leafward"), args...)
+	if left, err := os.ReadDir(into); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return e.Name() == ".restoring" }) {
+		t.Errorf("the second restore left %v: %v", left, err)
+	}
+}
+
 // withLedger restores with the ledger of the lost server. On PostgreSQL it lies beside the restored database, and the server
 // takes over what it knows when it starts.
 func (d *backups) withLedger(t *testing.T) {
+	if databaseOf(d.server) == "" {
+		d.cutOff(t, filepath.Join(d.dir, "cut-off"))
+	}
 	begun := time.Now()
 	s := d.elsewhere(t)
 	ledger := filepath.Join(d.server.dir, "ledger")

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
 	"github.com/leafward/leafward/internal/cli"
 	"github.com/leafward/leafward/internal/config"
@@ -79,6 +80,9 @@ func (c *backupCommand) Run(ctx context.Context, s *cli.Session) error {
 	settings, err := c.settings()
 	if err != nil {
 		return err
+	}
+	if c.File == "-" {
+		return leafward.Errorf(leafward.Invalid, "name a file, such as leafward.age", "a backup goes into a file, not to standard output")
 	}
 	opener := envelope.Opener{PassphraseFile: c.PassphraseFile, Recipients: c.Recipient, Ask: s.AskPassphrase("--recipient")}
 	done, err := app.Backup(ctx, app.Backing{Serve: settings, Opener: opener, File: c.File, Force: c.Force, Version: version})

@@ -71,11 +71,17 @@ func TestABackupIsRestoredIntoAnEmptyDirectoryOnly(t *testing.T) {
 	r := app.Restoring{Serve: settings, Opener: opener, File: file, NothingNewer: true}
 	_, err = app.Restore(t.Context(), r)
 	refusal(t, err, leafward.Conflict, "not empty", "--data-dir")
+	r.NothingNewer = false
+	_, err = app.Restore(t.Context(), r) // before it asks for what is newer, which the directory seems to hold
+	refusal(t, err, leafward.Conflict, "not empty", "--data-dir")
 	r.DataDir = filepath.Join(t.TempDir(), "a", "b")
 	r.NothingNewer = false
 	_, err = app.Restore(t.Context(), r)
 	refusal(t, err, leafward.Invalid, "--ledger", "--crl", "--nothing-newer")
-	r.NothingNewer = true
+	r.NothingNewer, r.Ledgers = true, []string{settings.DataDir}
+	_, err = app.Restore(t.Context(), r)
+	refusal(t, err, leafward.Invalid, "leave out one", "--nothing-newer")
+	r.Ledgers = nil
 	restored, err := app.Restore(t.Context(), r)
 	if err != nil || restored.MasterKey != done.MasterKey || !restored.TakenAt.Equal(done.TakenAt) {
 		t.Fatalf("%+v, %v", restored, err)
@@ -298,6 +304,8 @@ func TestARestoreFromCRLsNamesTheAuthoritiesThatGaveNone(t *testing.T) {
 	}
 	_, err = app.Restore(t.Context(), app.Restoring{Serve: config.Serve{DataDir: filepath.Join(dir, "x")}, Opener: opener, File: dir, NothingNewer: true})
 	refusal(t, err, leafward.NotFound, "cannot be read: is a directory")
+	_, err = app.Restore(t.Context(), app.Restoring{Serve: config.Serve{DataDir: filepath.Join(dir, "x")}, Opener: opener, File: file, Newer: app.Newer{CRLs: []string{"/dev/zero"}}})
+	refusal(t, err, leafward.Invalid, "/dev/zero", "has more than")
 }
 
 func TestADirectoryWithADatabaseIsOursWhoeverMayReadIt(t *testing.T) {

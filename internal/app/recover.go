@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -167,7 +168,7 @@ func (r *recovery) export(ctx context.Context, name string) error {
 }
 
 func (r *recovery) crl(ctx context.Context, name string) error {
-	raw, err := os.ReadFile(name)
+	raw, err := readList(name)
 	if err != nil {
 		return leafward.Errorf(leafward.Invalid, "name a file with a CRL as an authority published it", "%s cannot be read: %v", name, reason(err))
 	}
@@ -181,6 +182,22 @@ func (r *recovery) crl(ctx context.Context, name string) error {
 	r.taken.Add(done)
 	r.taken.CRLs[list.Signer.Name] = max(list.Number, list.Last)
 	return nil
+}
+
+// maxList is how many octets a CRL may have: those of more than three million revocations.
+const maxList = 128 << 20
+
+func readList(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxList+1))
+	if err == nil && len(raw) > maxList {
+		err = fmt.Errorf("it has more than %d octets", maxList)
+	}
+	return raw, err
 }
 
 // reason is an error of the file system without the path.

@@ -46,7 +46,13 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 		return done, leafward.Errorf(leafward.Invalid,
 			fmt.Sprintf("pg_restore --no-owner --exit-on-error --dbname=%s DUMP into an empty database; then `leafward reconcile` takes over what is newer, and `leafward serve` what its own ledger knows",
 				shellWord(withoutPassword(r.Database.Reveal()))), "the data is in PostgreSQL, which has a tool of its own to restore it")
-	case r.nothing() && !r.NothingNewer:
+	case !r.nothing() && r.NothingNewer:
+		return done, leafward.Errorf(leafward.Invalid, "leave out one of the two", "--nothing-newer does not go with what is newer")
+	}
+	if err := emptyDir(r.DataDir); err != nil {
+		return done, err
+	}
+	if r.nothing() && !r.NothingNewer {
 		return done, leafward.Errorf(leafward.Invalid,
 			"give what is left of the time after the backup: --ledger DIR (of the old data directory, or of another server on the database), --audit FILE (an export), --crl FILE (the last CRL of each authority); if nothing is left, say so with --nothing-newer",
 			"certificates that were revoked after the backup was taken would be good again")
@@ -60,9 +66,6 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 	}
 	if err != nil {
 		return done, leafward.Errorf(leafward.NotFound, "name a file that `leafward backup` wrote", "%s cannot be read: %v", r.File, reason(err))
-	}
-	if err := emptyDir(r.DataDir); err != nil {
-		return done, err
 	}
 	with, err := r.With("the backup")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/audit"
 )
@@ -44,6 +45,7 @@ func (c *auditExport) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	c.Out = streamed(c.Out)
 	if c.First < 1 {
 		return failed(codeUsage, "events are counted from 1", "--first %d is no event", c.First)
 	}
@@ -211,6 +213,7 @@ func (c *auditCheckpoint) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	c.Out = streamed(c.Out)
 	if _, err := os.Lstat(c.Out); c.Out != "" && err == nil {
 		return cannotWrite(c.Out, os.ErrExist)
 	}
@@ -219,7 +222,7 @@ func (c *auditCheckpoint) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	if last.Checkpoint == "" {
-		return failed(codeAudit, "ask again in a minute", "the server has signed no checkpoint yet")
+		return failed(string(leafward.Later), "ask again in a minute", "the server has signed no checkpoint yet")
 	}
 	if c.Out != "" {
 		if err := writeNew(c.Out, []byte(last.Checkpoint)); err != nil {

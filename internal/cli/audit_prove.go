@@ -27,6 +27,7 @@ func (c *auditProve) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	c.Out = streamed(c.Out)
 	told, err := api.ProveAuditEvent.Call(ctx, r.Client, api.ProveEventInput{ID: c.ID, Size: c.Size})
 	if err != nil {
 		return err

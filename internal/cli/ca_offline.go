@@ -48,6 +48,9 @@ func (c *caOffline) Run(ctx context.Context, s *Session) error {
 	if c.Identity != "" && len(c.Recipient) == 0 {
 		return failed(codeUsage, "leave it out: what a passphrase encrypts is opened with it at once", "--identity goes with --recipient")
 	}
+	if c.Out == "-" {
+		return failed(codeUsage, "name a file, such as offline.age", "the key goes into a file, not to standard output")
+	}
 	if c.CRLDays < 1 || c.CRLDays > maxCRLDays {
 		return failed(codeUsage, fmt.Sprintf("give 1 to %d days", maxCRLDays), "--crl-days is %d", c.CRLDays)
 	}

@@ -33,6 +33,7 @@ func TestARootIsTakenOfflineIntoAFileAndBroughtBackFromIt(t *testing.T) {
 	root := answer[api.Authority](d, "ca", "show")
 	file, word := filepath.Join(dir, "root.age"), passphraseIn(t, dir, "correct horse battery")
 	d.ok("ca", "list").has(t, 0, "CRL UNTIL", root.Name, "root", "issuing", "local", "active")
+	d.refused("usage", "not to standard output", "ca", "offline", "--out", "-", "--passphrase-file", word)
 	d.refused("usage", "--crl-days is 0", "ca", "offline", "--out", file, "--passphrase-file", word, "--crl-days", "0")
 	if _, err := os.Lstat(file); !os.IsNotExist(err) {
 		t.Fatalf("a key that stayed is in a file: %v", err)

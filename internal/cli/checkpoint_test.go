@@ -3,6 +3,7 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/leafward/leafward/internal/audit"
@@ -66,5 +67,16 @@ func TestACheckpointTakesThePlaceOfNoFile(t *testing.T) {
 	d.refused("file_exists", "is there already", "audit", "checkpoint", "--out", kept)
 	if text, err := os.ReadFile(kept); err != nil || string(text) != "an older one" {
 		t.Errorf("what was kept is %q now: %v", text, err)
+	}
+}
+
+func TestADashIsStandardOutput(t *testing.T) {
+	d := atServer(t)
+	t.Chdir(t.TempDir())
+	if s := d.ok("audit", "export", "--out", "-"); !strings.Contains(s.out, `"action"`) {
+		t.Errorf("on standard output is %q", s.out)
+	}
+	if _, err := os.Lstat("-"); err == nil {
+		t.Error("a file has the name -")
 	}
 }

@@ -32,6 +32,14 @@ func readBounded(name string, most int64) ([]byte, error) {
 	return readAll(file, most)
 }
 
+// streamed is the file that an output goes to which standard output takes as well; "" is that, and so is -.
+func streamed(out string) string {
+	if out == "-" {
+		return ""
+	}
+	return out
+}
+
 // writeNew writes a file that must not be there, 0600, and leaves it whole on disk or not at all.
 func writeNew(name string, text []byte) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

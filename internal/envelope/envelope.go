@@ -45,7 +45,7 @@ func ForRecipients(texts []string) (to []age.Recipient, err error) {
 	for _, text := range texts {
 		some, err := age.ParseRecipients(bytes.NewReader([]byte(text)))
 		if err != nil || len(some) != 1 {
-			return nil, leafward.Errorf(leafward.Invalid, "give the line that `age-keygen` shows as the public key: age1…", "the recipient %.80q is not a public key of age", text)
+			return nil, leafward.Errorf(leafward.Invalid, "give the line that `age-keygen` shows as the public key: age1…", "%.80q is not a public key of age", text)
 		}
 		to = append(to, some...)
 	}

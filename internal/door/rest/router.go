@@ -146,7 +146,7 @@ func permit(ctx context.Context, info api.Info) error {
 		return auth.Refusal(ctx)
 	}
 	if !actor.Role.Includes(info.Role) {
-		return leafward.Errorf(leafward.Denied, fmt.Sprintf("use a key with the role %s", info.Role), "%s needs the role %s, and the key of %s has %s", info.ID, info.Role, actor.Name, actor.Role)
+		return leafward.Errorf(leafward.Denied, fmt.Sprintf("use a key with the role %s", info.Role), "%q needs the role %s, and the key of %s has %s", info.Summary, info.Role, actor.Name, actor.Role)
 	}
 	return nil
 }

@@ -183,7 +183,7 @@ func TestARowThatCannotBeSplitCostsNoOther(t *testing.T) {
 		"an open quote":         {`x,"` + strings.TrimSuffix(text, "\n") + "\n", "is no row"},
 		"a quote in the middle": {`x"y",` + code + "\n", "is no row"},
 		"a cell too many":       {"x,y," + code + "\n", "has 3 cells, and the heading has 2"},
-		"a cell too few":        {"x\n", "has 1 cells"},
+		"a cell too few":        {"x\n", "has 1 cell, and the heading has 2"},
 		"a huge row":            {"x," + strings.Repeat("A", inventory.MaxRow) + "\n", "is longer than any row"},
 		"not UTF-8":             {"\xff," + code + "\n", "holds octets that are not UTF-8"},
 	} {

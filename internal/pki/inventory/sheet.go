@@ -162,7 +162,11 @@ func (s *Sheet) next() (Row, bool) {
 	}
 	last := some[len(some)-1].number
 	if len(cells) != len(s.columns) {
-		return fault(head.number, last, split, fixQuote, "has %d cells, and the heading has %d", len(cells), len(s.columns)), true
+		many := "cells"
+		if len(cells) == 1 {
+			many = "cell"
+		}
+		return fault(head.number, last, split, fixQuote, "has %d %s, and the heading has %d", len(cells), many, len(s.columns)), true
 	}
 	return s.row(head.number, last, text, cells), true
 }
