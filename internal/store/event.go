@@ -129,10 +129,13 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 		if err != nil {
 			return err
 		}
+		ids, seqs, chains := make([]string, len(waiting)), make([]int64, len(waiting)), make([][]byte, len(waiting))
 		for i := range waiting {
 			end.number(&waiting[i])
-			tx.send("UPDATE events SET seq = $2, chain = $3 WHERE id = $1 AND seq = 0", waiting[i].ID, waiting[i].Seq, waiting[i].Chain)
+			ids[i], seqs[i], chains[i] = waiting[i].ID, waiting[i].Seq, waiting[i].Chain
 		}
+		tx.send(`UPDATE events SET seq = numbered.seq, chain = numbered.chain FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS numbered (id, seq, chain)
+			WHERE events.id = numbered.id AND events.seq = 0`, ids, seqs, chains)
 		n, last = len(waiting), end.seq
 		return nil
 	})
