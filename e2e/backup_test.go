@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -260,12 +261,29 @@ func (d *backups) elsewhere(t *testing.T) *server {
 	return s
 }
 
-// cutOff kills a restore as soon as it writes. The directory counts as empty then, and the same command restores into it.
+// cutOff kills a restore that has got half of the backup. The directory counts as empty then, and is restored into.
 func (d *backups) cutOff(t *testing.T, into string) {
-	args := []string{"restore", d.file(), "--data-dir", into, "--identity", d.identity, "--ledger", filepath.Join(d.server.dir, "ledger")}
+	whole, err := os.ReadFile(d.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func(file string) []string {
+		return []string{"restore", file, "--data-dir", into, "--identity", d.identity, "--ledger", filepath.Join(d.server.dir, "ledger")}
+	}
+	pipe := filepath.Join(d.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, program(t, "leafward"), restore(pipe)...)
+	go func() { // which waits for the restore to open the pipe, and leaves it open
+		if out, err := os.OpenFile(pipe, os.O_WRONLY, 0); err == nil {
+			_, _ = out.Write(whole[:len(whole)/2])
+			<-p.gone
+			_ = out.Close()
+		}
+	}()
 	begun, done := filepath.Join(into, ".restoring", "leafward.db"), filepath.Join(into, "leafward.db")
-	p := start(t, program(t, "leafward"), args...)
-	look := time.NewTicker(time.Millisecond)
+	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for _, err := os.Stat(begun); err != nil; _, err = os.Stat(begun) {
 		select {
@@ -276,9 +294,9 @@ func (d *backups) cutOff(t *testing.T, into string) {
 	}
 	p.kill()
 	if _, err := os.Stat(done); err == nil {
-		t.Fatal("the restore was killed while it wrote, and its database is in its place")
+		t.Error("the restore was killed while it wrote, and its database is in its place")
 	}
-	tool(t, nil, program(t, "leafward"), args...)
+	tool(t, nil, program(t, "leafward"), restore(d.file())...)
 	if left, err := os.ReadDir(into); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return e.Name() == ".restoring" }) {
 		t.Errorf("the second restore left %v: %v", left, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
 	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 )
 
@@ -184,18 +185,15 @@ func (r *recovery) crl(ctx context.Context, name string) error {
 	return nil
 }
 
-// maxList is how many octets a CRL may have: those of more than three million revocations.
-const maxList = 128 << 20
-
 func readList(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxList+1))
-	if err == nil && len(raw) > maxList {
-		err = fmt.Errorf("it has more than %d octets", maxList)
+	raw, err := io.ReadAll(io.LimitReader(file, pki.MaxCRL+1))
+	if err == nil && len(raw) > pki.MaxCRL {
+		err = fmt.Errorf("it has more than %d octets", pki.MaxCRL)
 	}
 	return raw, err
 }

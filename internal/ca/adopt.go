@@ -137,15 +137,22 @@ func (n ancestry) store(tx *store.Tx, f *founded) error {
 
 // foreign finds the authority of a certificate, or stores it as somebody else's.
 func foreign(tx *store.Tx, cert *x509.Certificate, signer string) (string, error) {
-	a, found, err := tx.AuthorityOf(hex.EncodeToString(cert.SubjectKeyId), cert.RawSubject)
-	if err != nil || found {
-		return a.ID, err
-	}
-	kind, err := pki.KindOf(cert.PublicKey)
+	spki, err := pki.SPKISHA256(cert.PublicKey)
 	if err != nil {
 		return "", err
 	}
-	spki, err := pki.SPKISHA256(cert.PublicKey)
+	a, found, err := tx.AuthorityOf(hex.EncodeToString(cert.SubjectKeyId), cert.RawSubject)
+	if err != nil {
+		return "", err
+	}
+	if found {
+		known, err := tx.KeyPair(a.Key)
+		if err == nil && known.SPKI != spki {
+			err = leafward.Errorf(leafward.Conflict, "see which of the two chains is right", "the authority %s is here already, with the same name and key identifier and another key", a.Name)
+		}
+		return a.ID, err
+	}
+	kind, err := pki.KindOf(cert.PublicKey)
 	if err != nil {
 		return "", err
 	}

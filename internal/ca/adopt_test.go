@@ -24,11 +24,15 @@ type elsewhere struct {
 	keys  []crypto.Signer
 }
 
-func newElsewhere(t *testing.T) (e elsewhere) {
+// Their key identifiers, from the root down, are those that are given, or random.
+func newElsewhere(t *testing.T, ids ...[]byte) (e elsewhere) {
 	t.Helper()
-	for _, name := range []string{"Elsewhere Root", "Elsewhere Middle", "Elsewhere Issuing"} {
+	for i, name := range []string{"Elsewhere Root", "Elsewhere Middle", "Elsewhere Issuing"} {
+		if i >= len(ids) {
+			ids = append(ids, pki.NewSerial().Bytes())
+		}
 		template := &x509.Certificate{
-			SerialNumber: pki.NewSerial(), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour), SubjectKeyId: pki.NewSerial().Bytes(),
+			SerialNumber: pki.NewSerial(), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour), SubjectKeyId: ids[i],
 			IsCA: true, BasicConstraintsValid: true, MaxPathLen: -1, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, CRLDistributionPoints: []string{"http://elsewhere.example.com/crl"},
 		}
 		key := newKey(t)
@@ -96,6 +100,16 @@ func TestAnAuthorityThatIsKnownFromAChainIsImportedInItsPlace(t *testing.T) {
 			t.Errorf("the same authority twice gave %v", err)
 		}
 	})
+}
+
+func TestAChainWhoseAuthorityIsKnownWithAnotherKeyIsNotImported(t *testing.T) {
+	w, e := start(t, storetest.SQLite(t, nil), publicURL), newElsewhere(t)
+	_, err := w.adopt(t, e, 0, 2)
+	check(t, err)
+	_, err = w.adopt(t, newElsewhere(t, e.certs[2].SubjectKeyId), 1, 2)
+	if leafward.KindOf(err) != leafward.Conflict || !strings.Contains(err.Error(), "Elsewhere Root is here already, with the same name and key identifier and another key") {
+		t.Errorf("it is told %v", err)
+	}
 }
 
 func TestWhatAnImportedAuthoritySignedBeforeIsRevokedWithItsIssuer(t *testing.T) {

@@ -33,7 +33,7 @@ func (s *Service) takeIn(tx *store.Tx, some []*candidate) error {
 		return err
 	}
 	for _, c := range some {
-		c.Problems, c.Outcome = nil, ImportRefused // it may run again
+		c.Problems, c.Outcome, c.Archived = nil, ImportRefused, false // it may run again
 		if err := t.take(c); err != nil {
 			return err
 		}

@@ -213,18 +213,18 @@ func (l RevocationList) addExtensions(b *cryptobyte.Builder, ski []byte) {
 	})
 }
 
-// maxCRL is the size in octets up to which a CRL is read.
-const maxCRL = 256 << 20
+// MaxCRL is the size in octets up to which a CRL is read.
+const MaxCRL = 256 << 20
 
 // DecodeCRL is the DER of a CRL that is given in DER or PEM.
 func DecodeCRL(raw []byte) ([]byte, error) {
-	if len(raw) > maxCRL {
-		return nil, fmt.Errorf("it has %d octets; at most %d are read", len(raw), maxCRL)
+	if len(raw) > MaxCRL {
+		return nil, fmt.Errorf("it has %d octets; at most %d are read", len(raw), MaxCRL)
 	}
 	if len(raw) > 0 && raw[0] == 0x30 { // a SEQUENCE
 		return raw, nil
 	}
-	blocks, err := decodePEM(raw, maxCRL, 1)
+	blocks, err := decodePEM(raw, MaxCRL, 1)
 	if err != nil {
 		return nil, err
 	}

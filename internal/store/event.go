@@ -140,7 +140,7 @@ func (db *DB) Sequence(ctx context.Context, holder string) (n int, err error) {
 		return nil
 	})
 	if err == nil && outgrown(last-int64(n), last) {
-		err = db.analyze(ctx)
+		db.analyze(ctx)
 	}
 	return n, err
 }
@@ -156,18 +156,23 @@ func outgrown(before, after int64) bool {
 	return false
 }
 
-// analyze has PostgreSQL look at what the tables hold. It plans a statement once for a connection, by what it knew then: of
-// tables that were empty any index seemed as good as another, even one that must be read whole. By itself it looks again
-// after a minute, in which a new server may have issued tens of thousands of certificates.
-func (db *DB) analyze(ctx context.Context) error {
-	return db.Write(ctx, func(tx *Tx) error {
-		var tables string
-		found, err := tx.one("SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = current_schema() AND tableowner = current_user HAVING count(*) > 0", nil, &tables)
-		if err == nil && found {
-			tx.Exec("ANALYZE " + tables)
-		}
-		return err
+// filling are the tables that work fills.
+const filling = "certificates, versions, keys, requests, serials, chains, terms, events, jobs, job_attempts, installations, revocations, certificate_deltas"
+
+// analyze has PostgreSQL look at what the tables hold that fill. It plans a statement once for a connection, by what it knew
+// then: of tables that were empty any index seemed as good as another, even one that must be read whole. By itself it looks
+// again after a minute, in which a new server may have issued tens of thousands of certificates. A table that is locked is left
+// to that, and so is everything when it fails.
+func (db *DB) analyze(ctx context.Context) {
+	within, stop := context.WithTimeout(ctx, 30*second)
+	defer stop()
+	err := db.Write(within, func(tx *Tx) error {
+		tx.Exec("ANALYZE (SKIP_LOCKED) " + filling)
+		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		db.config.Log.WarnContext(ctx, "PostgreSQL could not look at its tables: statements may be slow until it does so by itself", "error", err)
+	}
 }
 
 // behind picks the numbered events behind a sequence. It says twice that they are numbered, since the index holds those only,
