@@ -165,9 +165,9 @@ func (p *paper) plan(b *book) {
 
 // begin opens an errand; what the last one failed to do is done by this one.
 func (p *paper) begin(b *book, e errand) *errand {
-	if p.left != nil && len(e.revoke) == 0 {
+	if p.left != nil && e.reason == "" { // what was to be replaced gets new keys, though nothing of it is left to be revoked
 		e.revoke, e.reason = p.left.revoke, p.left.reason
-		e.fresh = e.fresh || len(e.revoke) > 0
+		e.fresh = e.fresh || e.reason != ""
 	}
 	p.left = nil
 	e.renewal = p.last() != nil
@@ -273,11 +273,16 @@ func (b *book) strike(p *paper, list []*print, reason string) (changed bool) {
 		}
 	}
 	for other := range struck {
-		if other.auto && !other.closed() && other.errand == nil && other.struck() {
-			other.due = b.soon(0)
-		}
+		other.hasten(b)
 	}
 	return changed
+}
+
+// hasten makes a certificate due at once when what is in use is revoked for good, whatever failed before.
+func (p *paper) hasten(b *book) {
+	if p.auto && !p.closed() && p.errand == nil && p.struck() {
+		p.due = b.soon(0)
+	}
 }
 
 // revoke revokes one version: a hold may become anything, and anything a compromise.
@@ -321,6 +326,7 @@ func (p *paper) release(b *book) bool {
 	}
 	if held || lifted {
 		p.note("certificate.released")
+		p.hasten(b)
 	}
 	return held || lifted
 }
