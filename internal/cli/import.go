@@ -146,6 +146,7 @@ func (i *importing) read(ctx context.Context, name string) error {
 		defer file.Close()
 		in = file
 	}
+	in = interruptible{ctx, in}
 	i.heading = nil
 	rows := inventory.Bundle(in, 1)
 	if strings.EqualFold(filepath.Ext(name), ".csv") {
@@ -161,6 +162,9 @@ func (i *importing) read(ctx context.Context, name string) error {
 func (i *importing) all(ctx context.Context, rows iter.Seq2[inventory.Row, error]) error {
 	seen := 0
 	for row, err := range rows {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			return failed(codeFile, "look at the file", "%s cannot be read: %v", i.file, cause(err))
 		}

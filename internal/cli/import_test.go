@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leafward/leafward/internal/cli"
 	"github.com/leafward/leafward/internal/pki/inventory/inventorytest"
 )
 
@@ -87,4 +90,24 @@ func TestAnImportTellsOfEachRowAndGoesOnWhereItWas(t *testing.T) {
 	}
 	write(t, two, "name\nx\n")
 	d.typed("import", two).has(t, 1, "names no column certificate")
+}
+
+// endless is a list without an end, whose reader is told to stop.
+type endless struct{ stop func() }
+
+func (e endless) Read(p []byte) (int, error) {
+	e.stop()
+	clear(p)
+	return len(p), nil
+}
+
+func TestAnImportThatIsToldToStopStops(t *testing.T) {
+	d := atServer(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, err bytes.Buffer
+	s := &cli.Session{In: endless{stop}, Out: &out, Err: &err, Version: "test", Getenv: func(name string) string { return d.env[name] }}
+	if code := cli.Main(ctx, s, []string{"import", "-"}, &grammar{}); code == 0 {
+		t.Errorf("it ended well: %s%s", out.String(), err.String())
+	}
 }
