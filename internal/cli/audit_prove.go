@@ -18,7 +18,7 @@ type auditProve struct {
 	asking
 	ID   string `arg:"" help:"Id of the event."`
 	Size int64  `placeholder:"N" help:"Prove it in the checkpoint of so many events, instead of the newest."`
-	Out  string `placeholder:"FILE" help:"File to write the proof to, 0600 and only when it is not there yet."`
+	Out  string `placeholder:"FILE" help:"File to write the proof to, 0600 and only when it is not there yet; - is standard output."`
 }
 
 // Run verifies the proof before it gives it to anybody.
@@ -27,7 +27,6 @@ func (c *auditProve) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
-	c.Out = streamed(c.Out)
 	told, err := api.ProveAuditEvent.Call(ctx, r.Client, api.ProveEventInput{ID: c.ID, Size: c.Size})
 	if err != nil {
 		return err
@@ -47,7 +46,15 @@ func (c *auditProve) Run(ctx context.Context, s *Session) error {
 		return failed(codeAudit, "export the log and verify it: the server's log was changed", "the proof of the server does not hold: %v", err)
 	}
 	if c.Out != "" {
-		if err := writeProof(c.Out, proof); err != nil {
+		text, err := json.MarshalIndent(proof, "", "  ")
+		if err != nil {
+			return err
+		}
+		if text = append(text, '\n'); c.Out == "-" {
+			_, err := r.Out.Write(text)
+			return err
+		}
+		if err := writeNew(c.Out, text); err != nil {
 			return err
 		}
 	}
@@ -58,14 +65,6 @@ func (c *auditProve) Run(ctx context.Context, s *Session) error {
 		file := first(c.Out, "FILE")
 		r.say(good, "leafward audit verify --proof "+quoted(file)+" --log-key "+log.PublicKey, "event %d is one of the %d that the checkpoint was signed for", proof.Seq, size)
 	})
-}
-
-func writeProof(name string, proof audit.Proof) error {
-	text, err := json.MarshalIndent(proof, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeNew(name, append(text, '\n'))
 }
 
 // proofText is the proof for a person.

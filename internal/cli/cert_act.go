@@ -293,7 +293,7 @@ func (c *certArchive) Run(ctx context.Context, s *Session) error {
 	return r.answer(archived{id}, func() {
 		next := "its history stays: leafward cert get " + id + r.where.flags()
 		if cert.ExpiresAt != nil && cert.ExpiresAt.After(time.Now()) && cert.RevokedAt == nil {
-			next = fmt.Sprintf("what was issued is still good %s; when its key is not safe: leafward cert revoke %s%s", distance(time.Until(*cert.ExpiresAt)), id, r.where.flags())
+			next = fmt.Sprintf("what was issued ends %s; when its key is not safe: leafward cert revoke %s%s", distance(time.Until(*cert.ExpiresAt)), id, r.where.flags())
 		}
 		r.say(good, next, "the certificate %s is archived", cert.Name)
 	})

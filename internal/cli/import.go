@@ -151,6 +151,9 @@ func (i *importing) read(ctx context.Context, name string) error {
 	rows := inventory.Bundle(in, 1)
 	if strings.EqualFold(filepath.Ext(name), ".csv") {
 		sheet, err := inventory.Open(in, 1, nil)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			return failed(codeFile, "begin it with a line that names the columns, one of them certificate", "%s cannot be read: %v", name, err)
 		}
