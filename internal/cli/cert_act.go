@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/pki"
 )
 
 type certRenew struct {
@@ -293,8 +295,23 @@ func (c *certArchive) Run(ctx context.Context, s *Session) error {
 	return r.answer(archived{id}, func() {
 		next := "its history stays: leafward cert get " + id + r.where.flags()
 		if cert.ExpiresAt != nil && cert.ExpiresAt.After(time.Now()) && cert.RevokedAt == nil {
-			next = fmt.Sprintf("what was issued ends %s; when its key is not safe: leafward cert revoke %s%s", distance(time.Until(*cert.ExpiresAt)), id, r.where.flags())
+			next = fmt.Sprintf("what was issued ends %s; when its key is not safe: %s", distance(time.Until(*cert.ExpiresAt)), r.revoking(&cert))
 		}
 		r.say(good, next, "the certificate %s is archived", cert.Name)
 	})
+}
+
+// revoking is how to have what was signed revoked: here, unless it was signed elsewhere.
+func (r *run) revoking(c *api.Certificate) string {
+	if c.Version == nil || c.Version.IssuerID != "" {
+		return "leafward cert revoke " + c.ID + r.where.flags()
+	}
+	chain, err := pki.ParseChainPEM([]byte(c.Version.PEMChain))
+	switch {
+	case err != nil || len(chain) == 0:
+		return "have whoever signed it revoke it"
+	case bytes.Equal(chain[0].RawIssuer, chain[0].RawSubject):
+		return "take it from wherever it is trusted, for it signed itself and nobody revokes it"
+	}
+	return fmt.Sprintf("have %.200s revoke it, which signed it, by its serial number %s", chain[0].Issuer, c.Version.SerialNumber)
 }

@@ -3,9 +3,12 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +93,48 @@ func TestAnImportTellsOfEachRowAndGoesOnWhereItWas(t *testing.T) {
 	}
 	write(t, two, "name\nx\n")
 	d.typed("import", two).has(t, 1, "names no column certificate")
+}
+
+func TestWhatIsAdvisedForAnArchivedCertificateWorks(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	a, err := inventorytest.New("elsewhere", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := a.Leaf(900, inventorytest.Year, nil, "theirs.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "theirs.pem")
+	write(t, file, inventorytest.PEM(der))
+	d.ok("import", file)
+	d.refused("conflict", "by another authority", "cert", "revoke", "theirs.example.com")
+	theirs := d.ok("cert", "archive", "theirs.example.com")
+	theirs.has(t, 0, "have CN=elsewhere revoke it", "serial number 384")
+	if strings.Contains(theirs.err, "leafward cert revoke") {
+		t.Errorf("it advises what is refused: %s", theirs.err)
+	}
+
+	alone, err := inventorytest.New("alone.example.com", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err = x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(7), Subject: alone.Certificate.Subject, DNSNames: []string{"alone.example.com"}, NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour),
+	}, alone.Certificate, alone.Key.Public(), alone.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, inventorytest.PEM(der))
+	d.ok("import", file)
+	d.ok("cert", "archive", "alone.example.com").has(t, 0, "nobody revokes it", "wherever it is trusted")
+
+	d.ok("issue", "ours.example.com", "--out", dir)
+	_, advice, found := strings.Cut(d.ok("cert", "archive", "ours.example.com").err, "when its key is not safe: leafward ")
+	if !found {
+		t.Fatal("it does not say how ours is revoked")
+	}
+	d.ok(strings.Fields(advice)...).has(t, 0, "ours.example.com is revoked")
 }
 
 // endless is a list without an end, whose reader is told to stop.
