@@ -3,8 +3,12 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
+	"strings"
 	"testing"
 
+	"github.com/leafward/leafward/api"
+	"github.com/leafward/leafward/internal/agent/agenttest"
 	"github.com/leafward/leafward/internal/audit"
 )
 
@@ -53,4 +57,19 @@ func TestVerifyHoldsAProofAgainstTheKeyOfTheLog(t *testing.T) {
 			typed(t, nil, append([]string{"audit", "verify"}, c.args...)...).has(t, c.code, c.want)
 		})
 	}
+}
+
+func TestAProofOnStandardOutputIsVerifiedFromStandardInput(t *testing.T) {
+	d := atServer(t)
+	id := regexp.MustCompile(`"id":"(ev-[0-9a-f-]*)"`).FindStringSubmatch(strings.ReplaceAll(d.ok("audit", "export").out, `\"`, `"`))
+	if id == nil {
+		t.Fatal("the export has no event")
+	}
+	agenttest.Until(t, "the server signs a checkpoint", func() bool { return d.typed("audit", "checkpoint").code == 0 })
+	key := answer[api.AuditCheckpoint](d, "audit", "checkpoint").PublicKey
+	proof := d.ok("audit", "prove", id[1], "--out", "-")
+	verify := []string{"audit", "verify", "--proof", "-", "--log-key", key}
+	piped(t, nil, proof.out, verify...).has(t, 0, "event 1 is one of the", id[1])
+	piped(t, nil, strings.Replace(proof.out, id[1], "ev-another", 1), verify...).has(t, 1, "the proof does not hold")
+	piped(t, nil, "", verify...).has(t, 1, "- is not a proof")
 }

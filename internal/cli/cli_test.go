@@ -32,8 +32,14 @@ type grammar struct {
 // typed runs a command line as it is typed, in the environment of the pairs.
 func typed(t *testing.T, env map[string]string, args ...string) said {
 	t.Helper()
+	return piped(t, env, "", args...)
+}
+
+// piped is typed with a text on standard input.
+func piped(t *testing.T, env map[string]string, in string, args ...string) said {
+	t.Helper()
 	var out, err bytes.Buffer
-	s := &cli.Session{In: strings.NewReader(""), Out: &out, Err: &err, Version: "test", Getenv: func(name string) string { return env[name] }}
+	s := &cli.Session{In: strings.NewReader(in), Out: &out, Err: &err, Version: "test", Getenv: func(name string) string { return env[name] }}
 	code := cli.Main(t.Context(), s, args, &grammar{})
 	return said{out.String(), err.String(), code}
 }
