@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,6 +61,13 @@ func (r *run) needs(a *api.Authority) {
 type caShow struct {
 	asking
 	Name string `arg:"" optional:"" help:"Name or id of the authority; the root unless given."`
+	PEM  bool   `name:"pem" help:"Print its certificate in PEM and nothing else, for those who are to trust it."`
+}
+
+// authorityPEM is what show --pem answers in JSON.
+type authorityPEM struct {
+	ID             string `json:"id"`
+	CertificatePEM string `json:"certificate_pem"`
 }
 
 // Run shows one authority.
@@ -71,6 +79,14 @@ func (c *caShow) Run(ctx context.Context, s *Session) error {
 	a, err := r.authority(ctx, c.Name)
 	if err != nil {
 		return err
+	}
+	if c.PEM {
+		cert, err := r.authorityCertificate(ctx, &a)
+		if err != nil {
+			return err
+		}
+		text := string(pki.EncodeChain(cert.Raw))
+		return r.answer(authorityPEM{a.ID, text}, func() { fmt.Fprint(r.Out, text) })
 	}
 	return r.answer(a, func() {
 		now, f := time.Now(), &facts{}
@@ -127,8 +143,8 @@ func (r *run) authority(ctx context.Context, given string) (api.Authority, error
 	return api.Authority{}, failed(string(leafward.NotFound), "leafward ca list"+r.where.flags()+" shows them", "there is no authority named %q", given)
 }
 
-// publicKey is the public key in the certificate of an authority.
-func (r *run) publicKey(ctx context.Context, a *api.Authority) (crypto.PublicKey, error) {
+// authorityCertificate is the certificate of an authority, as the world may fetch it.
+func (r *run) authorityCertificate(ctx context.Context, a *api.Authority) (*x509.Certificate, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Base+"/.well-known/pki/ca/"+a.ID, nil)
 	if err != nil {
 		return nil, err
@@ -142,11 +158,7 @@ func (r *run) publicKey(ctx context.Context, a *api.Authority) (crypto.PublicKey
 	if err != nil || response.StatusCode != http.StatusOK || pki.Fingerprint(der) != a.SHA256 {
 		return nil, failed(codeFailed, "try again", "the certificate of %s cannot be fetched: %s %v", a.Name, response.Status, err)
 	}
-	cert, err := pki.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return cert.PublicKey, nil
+	return pki.ParseCertificate(der)
 }
 
 // proveKey makes sure that a text holds the private key of an authority.

@@ -154,9 +154,11 @@ func (c *caOffline) fetch(ctx context.Context, r *run, a *api.Authority) (k keyC
 		}
 	}
 	if k.with != nil {
-		if k.public, err = r.publicKey(ctx, a); err != nil {
+		cert, err := r.authorityCertificate(ctx, a)
+		if err != nil {
 			return k, err
 		}
+		k.public = cert.PublicKey
 	}
 	got, err := api.CopyAuthorityKey.Call(ctx, r.Client, in)
 	if err != nil {
@@ -263,11 +265,11 @@ func (c *caOnline) Run(ctx context.Context, s *Session) error {
 		return inFile(c.File, err)
 	}
 	defer clear(text.Reveal())
-	public, err := r.publicKey(ctx, &a)
+	cert, err := r.authorityCertificate(ctx, &a)
 	if err != nil {
 		return err
 	}
-	if err := proveKey(&a, public, text.Reveal()); err != nil {
+	if err := proveKey(&a, cert.PublicKey, text.Reveal()); err != nil {
 		return err
 	}
 	to, err := envelope.ForRecipients([]string{a.Recipient})

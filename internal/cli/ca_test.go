@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -112,6 +113,46 @@ func TestAnOfflineKeyIsEncryptedToARecipientAndProvedWithItsIdentity(t *testing.
 	if err := switchOn(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestTheCertificateOfEveryAuthorityIsPrinted(t *testing.T) {
+	d, dir := atServer(t), t.TempDir()
+	if _, err := api.CreateIssuer.Call(t.Context(), d.Admin, api.Make[api.IssuerWrite]{Body: api.IssuerWrite{Name: api.Some("corp"), Type: api.Some("GenericCA")}}); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := d.remote("viewer")
+	for _, a := range answer[rows[api.Authority]](d, "ca", "list").Data {
+		printed := d.ok("ca", "show", a.Name, "--pem")
+		certs, err := pki.ParseChainPEM([]byte(printed.out))
+		if err != nil || len(certs) != 1 || pki.Fingerprint(certs[0].Raw) != a.SHA256 || printed.err != "" {
+			t.Errorf("for %s it prints %+v (%v)", a.Name, printed, err)
+		}
+		told := answer[struct {
+			ID   string
+			Text string `json:"certificate_pem"`
+		}](elsewhere, "ca", "show", a.ID, "--pem")
+		if told.ID != a.ID || told.Text != printed.out {
+			t.Errorf("in JSON from elsewhere it is %+v", told)
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(d.ok("ca", "show", "corp", "--pem").out))
+	d.ok("issue", "www.example.com", "--issuer", "corp", "--out", dir)
+	text, err := os.ReadFile(filepath.Join(dir, "www.example.com.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := pki.ParseChainPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: "www.example.com"}); err != nil {
+		t.Errorf("whoever trusts the root corp does not trust what it signed: %v", err)
+	}
+	if text, err = os.ReadFile(d.RootFile()); err != nil || d.ok("ca", "show", "--pem").out != string(text) {
+		t.Errorf("without a name it is not the root of the server: %v", err)
+	}
+	d.refused("not_found", "no authority named", "ca", "show", "nobody", "--pem")
 }
 
 func TestOnlyAnAdministratorMovesKeys(t *testing.T) {
