@@ -109,7 +109,7 @@ func (f newerFlags) newer() app.Newer {
 
 // restoreCommand puts a backup into an empty data directory.
 type restoreCommand struct {
-	File           string `arg:"" help:"File that backup wrote."`
+	File           string `arg:"" help:"File that backup wrote; - for standard input."`
 	PassphraseFile string `name:"passphrase-file" placeholder:"FILE" xor:"key" help:"File whose first line is the passphrase; asked for on the terminal unless given."`
 	Identity       string `name:"identity" placeholder:"FILE" xor:"key" help:"Private key of age, as age-keygen writes it, for a backup that was encrypted to a recipient."`
 	NothingNewer   bool   `name:"nothing-newer" help:"Restore although nothing is left that tells what was revoked after the backup."`
@@ -130,7 +130,7 @@ func (c *restoreCommand) Run(ctx context.Context, s *cli.Session) error {
 		return err
 	}
 	opener := envelope.Opener{PassphraseFile: c.PassphraseFile, IdentityFile: c.Identity, Ask: s.AskPassphrase("--identity FILE")}
-	done, err := app.Restore(ctx, app.Restoring{Serve: settings, Opener: opener, Newer: c.newer(), File: c.File, NothingNewer: c.NothingNewer, Version: version})
+	done, err := app.Restore(ctx, app.Restoring{Serve: settings, Opener: opener, Newer: c.newer(), File: c.File, In: s.In, NothingNewer: c.NothingNewer, Version: version})
 	if err != nil {
 		return err
 	}

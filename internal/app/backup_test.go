@@ -181,6 +181,66 @@ func TestABackupThatCannotBeRestoredLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestABackupIsRestoredFromStandardInput(t *testing.T) {
+	settings, opener := fresh(t), passphrase(t, "correct horse battery")
+	if err := start(t, settings).stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup.age")
+	done, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: file, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := app.Restoring{Serve: config.Serve{DataDir: t.TempDir()}, Opener: opener, File: "-", NothingNewer: true, In: bytes.NewReader(text[:len(text)-1])}
+	_, err = app.Restore(t.Context(), r)
+	refusal(t, err, leafward.Invalid, "cut off")
+	r.In = bytes.NewReader(text)
+	restored, err := app.Restore(t.Context(), r)
+	if err != nil || restored.MasterKey != done.MasterKey || restored.Gap.Events != done.Events {
+		t.Errorf("%+v, %v", restored, err)
+	}
+}
+
+func TestWhatTellsNothingNewerIsRefusedForWhatItIs(t *testing.T) {
+	settings, opener := fresh(t), passphrase(t, "correct horse battery")
+	if err := start(t, settings).stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup.age")
+	if _, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: file, Version: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	here := t.TempDir()
+	for name, c := range map[string]struct {
+		newer app.Newer
+		words []string
+	}{
+		"an endless ledger":            {app.Newer{Ledgers: []string{"/dev/zero"}}, []string{"/dev/zero is no ledger: not a directory", "name a directory", "./leafward-data/ledger"}},
+		"a file as a ledger":           {app.Newer{Ledgers: []string{file}}, []string{"is no ledger: not a directory", "name a directory"}},
+		"no such ledger":               {app.Newer{Ledgers: []string{here + "/none"}}, []string{"/none is no ledger: no such file", "name a directory"}},
+		"a data directory as a ledger": {app.Newer{Ledgers: []string{settings.DataDir}}, []string{"it is a data directory", "--ledger " + settings.DataDir + "/ledger"}},
+		"an empty ledger":              {app.Newer{Ledgers: []string{here}}, []string{"there is no file of a ledger in " + here}},
+		"an endless export":            {app.Newer{Exports: []string{"/dev/zero"}}, []string{"/dev/zero is no export of an audit log", "name a file that `leafward audit export"}},
+		"a directory as an export":     {app.Newer{Exports: []string{here}}, []string{here + " cannot be read: is a directory", "name a file that `leafward audit export"}},
+		"a directory as a CRL":         {app.Newer{CRLs: []string{here}}, []string{here + " cannot be read: is a directory", "name a file with a CRL"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, err := app.Restore(t.Context(), app.Restoring{Serve: config.Serve{DataDir: dir}, Opener: opener, File: file, Newer: c.newer})
+			refusal(t, err, leafward.Invalid, c.words...)
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("it left %v (%v)", left, err)
+			}
+			_, err = app.Reconcile(t.Context(), app.Reconciling{Serve: settings, Newer: c.newer})
+			refusal(t, err, leafward.Invalid, c.words...)
+		})
+	}
+}
+
 // age sets the version of a database's schema.
 func age(t *testing.T, path string, version int64) {
 	t.Helper()

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/leafward/leafward"
@@ -29,6 +31,50 @@ type Newer struct {
 }
 
 func (n Newer) nothing() bool { return len(n.Ledgers)+len(n.Exports)+len(n.CRLs) == 0 }
+
+// check refuses names of what can be no ledger, export or CRL, before anything is done with them and without opening any.
+func (n Newer) check() error {
+	for _, dir := range n.Ledgers {
+		fix := "name a directory that a server writes its ledger to, such as ./leafward-data/ledger"
+		info, err := os.Stat(dir)
+		switch {
+		case err == nil && !info.IsDir():
+			err = syscall.ENOTDIR
+		case err == nil:
+			inside := filepath.Join(dir, "ledger")
+			if _, none := os.Stat(inside); none == nil {
+				err, fix = errors.New("it is a data directory"), "name the ledger in it: --ledger "+shellWord(inside)
+			}
+		}
+		if err != nil {
+			return leafward.Errorf(leafward.Invalid, fix, "%s is no ledger: %v", dir, reason(err))
+		}
+	}
+	if err := readable(anExport, n.Exports); err != nil {
+		return err
+	}
+	return readable(aCRL, n.CRLs)
+}
+
+// readable refuses the first name that is of no file; the fix says what to name instead.
+func readable(fix string, names []string) error {
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err == nil && info.IsDir() {
+			err = syscall.EISDIR
+		}
+		if err != nil {
+			return leafward.Errorf(leafward.Invalid, fix, "%s cannot be read: %v", name, reason(err))
+		}
+	}
+	return nil
+}
+
+// What to do about what is none.
+const (
+	anExport = "name a file that `leafward audit export --out FILE` wrote"
+	aCRL     = "name a file with a CRL as an authority published it"
+)
 
 // Taken says what was taken over from what is newer.
 type Taken struct {
@@ -161,7 +207,7 @@ func (r *recovery) note(ctx context.Context) error {
 func (r *recovery) export(ctx context.Context, name string) error {
 	file, err := os.Open(name)
 	if err != nil {
-		return leafward.Errorf(leafward.Invalid, "name a file that `leafward audit export --out FILE` wrote", "%s cannot be read: %v", name, reason(err))
+		return leafward.Errorf(leafward.Invalid, anExport, "%s cannot be read: %v", name, reason(err))
 	}
 	defer file.Close()
 	header, records := audit.Records(file)
@@ -171,7 +217,7 @@ func (r *recovery) export(ctx context.Context, name string) error {
 func (r *recovery) crl(ctx context.Context, name string) error {
 	raw, err := readList(name)
 	if err != nil {
-		return leafward.Errorf(leafward.Invalid, "name a file with a CRL as an authority published it", "%s cannot be read: %v", name, reason(err))
+		return leafward.Errorf(leafward.Invalid, aCRL, "%s cannot be read: %v", name, reason(err))
 	}
 	list, done, err := lifecycle.RecoverCRL(ctx, r.db, raw)
 	if e, ok := errors.AsType[*leafward.Error](err); ok && e.Kind == leafward.Invalid {
@@ -252,6 +298,9 @@ func (r *recovery) log(ctx context.Context, name string, first int64, before aud
 // wrong is the error of a log, by its name.
 func (s *stretch) wrong(err error) error {
 	if fault, ok := errors.AsType[*audit.Fault](err); ok {
+		if fault.Seq == 0 {
+			return leafward.Errorf(leafward.Invalid, anExport, "%s is no export of an audit log: %v", s.name, fault)
+		}
 		return leafward.Errorf(leafward.Invalid, "fetch it again from where it is kept, or leave it out", "%s is not whole: %v", s.name, fault)
 	}
 	if e, ok := errors.AsType[*leafward.Error](err); ok || err == nil {

@@ -24,8 +24,9 @@ type Restoring struct {
 	config.Serve
 	envelope.Opener
 	Newer
-	File         string
-	NothingNewer bool // nothing is left that knows more than the backup
+	File         string    // - is In
+	In           io.Reader // standard input
+	NothingNewer bool      // nothing is left that knows more than the backup
 	Version      string
 }
 
@@ -57,16 +58,14 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 			"give what is left of the time after the backup: --ledger DIR (of the old data directory, or of another server on the database), --audit FILE (an export), --crl FILE (the last CRL of each authority); if nothing is left, say so with --nothing-newer",
 			"certificates that were revoked after the backup was taken would be good again")
 	}
-	file, err := os.Open(r.File)
-	if err == nil {
-		defer file.Close()
-		if info, unknown := file.Stat(); unknown == nil && info.IsDir() {
-			err = syscall.EISDIR
-		}
+	if err := r.check(); err != nil {
+		return done, err
 	}
+	file, err := r.open()
 	if err != nil {
-		return done, leafward.Errorf(leafward.NotFound, "name a file that `leafward backup` wrote", "%s cannot be read: %v", r.File, reason(err))
+		return done, err
 	}
+	defer file.Close()
 	with, err := r.With("the backup")
 	if err != nil {
 		return done, err
@@ -92,6 +91,23 @@ func Restore(ctx context.Context, r Restoring) (done Restored, err error) {
 		return err
 	})
 	return done, err
+}
+
+// open opens the backup.
+func (r Restoring) open() (io.ReadCloser, error) {
+	if r.File == "-" {
+		return io.NopCloser(r.In), nil
+	}
+	file, err := os.Open(r.File)
+	if err == nil {
+		if info, unknown := file.Stat(); unknown == nil && info.IsDir() {
+			err = errors.Join(syscall.EISDIR, file.Close())
+		}
+	}
+	if err != nil {
+		return nil, leafward.Errorf(leafward.NotFound, "name a file that `leafward backup` wrote, or - for standard input", "%s cannot be read: %v", r.File, reason(err))
+	}
+	return file, nil
 }
 
 // restoring is the directory in a data directory in which it is being restored.
@@ -218,6 +234,9 @@ func Reconcile(ctx context.Context, r Reconciling) (taken Taken, err error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = leafward.Errorf(leafward.NotFound, "restore a backup there first, or name another --data-dir", "there is no database in %s", r.DataDir)
 		}
+		return taken, err
+	}
+	if err := r.check(); err != nil {
 		return taken, err
 	}
 	db, err := store.Open(ctx, c)
