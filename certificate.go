@@ -39,6 +39,7 @@ type Certificate struct {
 	NotAfter    time.Time `db:"not_after"`    // of the same version
 	ExpiresAt   time.Time `db:"expires_at"`   // earliest end in use: proved where installed, else current
 	WindowAt    time.Time `db:"window_at"`    // from here on it is Expiring
+	StruckAt    time.Time `db:"struck_at"`    // since when a version in use is revoked for good; zero: none is
 	RenewAt     time.Time `db:"renew_at"`     // the sweep acts from here on; zero: never
 	OpenJob     string    `db:"open_job"`     // root job in progress
 	FailedAt    time.Time `db:"failed_at"`    // the last root failed then; zero after a success
@@ -184,13 +185,25 @@ func (c *Certificate) Activate(v *Version, live []Version, policy *RenewalPolicy
 	}
 }
 
-// Follow plans by the version that ends first among the newest of the slots in use.
+// Follow plans by the version that ends first among the newest of the slots in use, and by whether one of them is revoked.
 func (c *Certificate) Follow(live []Version, policy *RenewalPolicy) {
+	c.struck(live)
 	if len(live) > 0 {
 		v := slices.MinFunc(live, func(a, b Version) int { return a.NotAfter.Compare(b.NotAfter) })
 		c.NotBefore, c.NotAfter = v.NotBefore, v.NotAfter
 	}
 	c.Plan(policy)
+}
+
+// struck notes since when a version in use is revoked for good; a hold may be lifted.
+func (c *Certificate) struck(live []Version) {
+	c.StruckAt = time.Time{}
+	for i := range live {
+		v := &live[i]
+		if !v.RevokedAt.IsZero() && v.Reason != CertificateHold && (c.StruckAt.IsZero() || v.RevokedAt.Before(c.StruckAt)) {
+			c.StruckAt = v.RevokedAt
+		}
+	}
 }
 
 // Use records when the first of the versions in use ends; warnings begin anew when that moved.
@@ -211,7 +224,7 @@ func (c *Certificate) lifetime() time.Duration { return c.NotAfter.Sub(c.NotBefo
 
 // Plan computes the window and the moment of renewal from the policy. The moment lies before the window by a jitter of up
 // to a tenth of the window, at most a day, that is always the same for one version, so that a fleet does not renew at once.
-// After a failed root it is the end of the policy's wait instead.
+// After a failed root it is the end of the policy's wait instead. Where a version in use is revoked, both have come.
 func (c *Certificate) Plan(policy *RenewalPolicy) {
 	c.WindowAt, c.RenewAt = time.Time{}, time.Time{}
 	c.planNote(policy)
@@ -221,12 +234,22 @@ func (c *Certificate) Plan(policy *RenewalPolicy) {
 	if c.Version != "" {
 		c.WindowAt = c.NotAfter.Add(-policy.Window(c.lifetime()))
 	}
+	c.openWindow()
 	switch {
 	case !policy.AutoRenew:
 	case !c.FailedAt.IsZero():
 		c.RenewAt = c.FailedAt.Add(policy.Retry(c.FailedAt, c.ExpiresAt))
+	case !c.StruckAt.IsZero():
+		c.RenewAt = c.StruckAt
 	case c.Version != "":
 		c.RenewAt = c.WindowAt.Add(-c.jitter(policy))
+	}
+}
+
+// openWindow has the window begin when a version in use was revoked.
+func (c *Certificate) openWindow() {
+	if !c.StruckAt.IsZero() && (c.WindowAt.IsZero() || c.StruckAt.Before(c.WindowAt)) {
+		c.WindowAt = c.StruckAt
 	}
 }
 
@@ -309,9 +332,15 @@ func (c *Certificate) Abandon(policy *RenewalPolicy, now time.Time) {
 	}
 }
 
-// Hasten makes the certificate due at once, because a version in use was revoked.
-func (c *Certificate) Hasten(policy *RenewalPolicy, now time.Time) {
-	if _, closed := c.Closed(); !closed && policy.AutoRenew && c.OpenJob == "" {
+// Hasten has the certificate Expiring, and due at once, where one of the versions in use is revoked for good.
+func (c *Certificate) Hasten(live []Version, policy *RenewalPolicy, now time.Time) {
+	if _, closed := c.Closed(); closed {
+		return
+	}
+	if c.struck(live); c.StruckAt.IsZero() {
+		return
+	}
+	if c.openWindow(); policy.AutoRenew && c.OpenJob == "" {
 		c.RenewAt = now
 	}
 }

@@ -41,6 +41,7 @@ type Certificate struct {
 	LastDeploymentAt     *time.Time          `json:"last_deployment_at,omitempty"`
 	RevokedAt            *time.Time          `json:"revoked_at,omitempty"`
 	RevocationReason     string              `json:"revocation_reason"`
+	VersionRevokedAt     *time.Time          `json:"version_revoked_at,omitempty" doc:"Since when a version in use is revoked although the certificate is not: it is to be renewed"`
 	PendingChange        bool                `json:"pending_change" doc:"Names, key, profile or issuer differ from the version in use; the next renewal applies them"`
 	JobID                string              `json:"job_id" doc:"Issuance or renewal in progress; empty when none is"`
 	LastError            string              `json:"last_error" doc:"Why the last issuance or renewal failed; empty after a success"`
@@ -96,7 +97,7 @@ func CertificateOf(c *leafward.Certificate) Certificate {
 		OwnerID: c.Owner, TeamID: c.Team, IssuerID: c.Issuer, TargetIDs: []string{}, RenewalPolicyID: c.Policy, CertificateProfileID: c.Profile, Tags: tags,
 		KeySource: string(c.KeySource), KeyAlgorithm: c.Algorithm, KeySize: c.Size, ReuseKey: c.ReuseKey, TTLSeconds: c.TTL,
 		ExpiresAt: instant(c.ExpiresAt), RenewsAt: instant(c.RenewAt), LastRenewalAt: instant(c.RenewedAt), LastDeploymentAt: instant(c.DeployedAt),
-		RevokedAt: instant(c.RevokedAt), RevocationReason: c.Reason, PendingChange: c.Version != "" && c.VersionSpec != c.Spec, JobID: c.OpenJob, LastError: c.LastError,
+		RevokedAt: instant(c.RevokedAt), RevocationReason: c.Reason, VersionRevokedAt: instant(c.StruckAt), PendingChange: c.Version != "" && c.VersionSpec != c.Spec, JobID: c.OpenJob, LastError: c.LastError,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 	}
 }
@@ -138,6 +139,7 @@ type CertificateWrite struct {
 	LastDeploymentAt  Opt[time.Time]          `json:"last_deployment_at,omitzero" doc:"Set by the server"`
 	RevokedAt         Opt[time.Time]          `json:"revoked_at,omitzero" doc:"Set by the server"`
 	RevocationReason  Opt[string]             `json:"revocation_reason,omitzero" doc:"Set by the server"`
+	VersionRevokedAt  Opt[time.Time]          `json:"version_revoked_at,omitzero" doc:"Set by the server"`
 	PendingChange     Opt[bool]               `json:"pending_change,omitzero" doc:"Set by the server"`
 	JobID             Opt[string]             `json:"job_id,omitzero" doc:"Set by the server"`
 	LastError         Opt[string]             `json:"last_error,omitzero" doc:"Set by the server"`

@@ -21,6 +21,7 @@ type ListCertificatesInput struct {
 	CommonName           string `query:"common_name" maxLength:"255" doc:"Exactly this common name"`
 	TargetID             string `query:"target_id" maxLength:"128" doc:"Installed at this target"`
 	AgentID              string `query:"agent_id" maxLength:"128" doc:"Installed by this agent"`
+	VersionRevoked       string `query:"version_revoked" enum:"true" doc:"Of which a version in use is revoked although the certificate is not"`
 }
 
 // Filters are the filters that were sent.
@@ -28,7 +29,7 @@ func (in ListCertificatesInput) Filters() map[string]string {
 	return map[string]string{
 		"status": in.Status, "environment": in.Environment, "owner_id": in.OwnerID, "team_id": in.TeamID, "issuer_id": in.IssuerID,
 		"certificate_profile_id": in.CertificateProfileID, "renewal_policy_id": in.RenewalPolicyID, "name": in.Name, "common_name": in.CommonName,
-		"target_id": in.TargetID, "agent_id": in.AgentID,
+		"target_id": in.TargetID, "agent_id": in.AgentID, "version_revoked": in.VersionRevoked,
 	}
 }
 
@@ -90,6 +91,7 @@ type Revocation struct {
 	Replay
 	Status      string      `json:"status" doc:"revoked, released or, when a replacement comes first, replacing"`
 	JobID       string      `json:"job_id,omitempty" doc:"The renewal that replaces what is revoked"`
+	AlsoRevoked []string    `json:"also_revoked" doc:"Certificates of which versions are revoked as well, since they have the compromised key"`
 	Certificate Certificate `json:"certificate"`
 }
 

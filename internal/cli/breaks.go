@@ -42,6 +42,25 @@ func (r *run) brokenCertificates(ctx context.Context, now *standing) error {
 	return nil
 }
 
+// struck finds the certificates of which a version in use is revoked, and that nothing replaces yet.
+func (r *run) struck(ctx context.Context, now *standing) error {
+	page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{
+		Status: string(leafward.StatusExpiring), VersionRevoked: "true", Listing: api.Listing{PerPage: maxBreaks, Sort: "created_at"},
+	})
+	if err != nil {
+		return err
+	}
+	for i := range page.Data {
+		c := &page.Data[i]
+		now.Breaks = append(now.Breaks, breaking{
+			What: "certificate " + c.Name + ": its version is revoked " + when(c.VersionRevokedAt, time.Now()), Why: "clients that ask whether it is revoked refuse it",
+			Fix: "leafward cert renew " + quoted(c.Name) + r.where.flags(), Bad: true,
+		})
+	}
+	now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(leafward.StatusExpiring)+r.where.flags())
+	return nil
+}
+
 // awaited finds the issuances and renewals that wait for somebody's CSR.
 func (r *run) awaited(ctx context.Context, now *standing) error {
 	page, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{Status: string(leafward.JobAwaitingCSR), Paging: api.Paging{PerPage: maxBreaks, Sort: "created_at"}})

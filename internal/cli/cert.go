@@ -120,6 +120,8 @@ func certNote(c *api.Certificate) string {
 		return c.RevocationReason
 	case c.LastError != "":
 		return c.LastError
+	case c.VersionRevokedAt != nil && c.JobID == "":
+		return "its version is revoked"
 	case c.JobID != "" && heldByCaller(c):
 		return "waits for a CSR"
 	case c.PendingChange:

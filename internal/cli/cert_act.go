@@ -229,9 +229,10 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 	}
 	if done.JobID != "" {
 		r.say(good, "", "the replacement of %s has begun", what)
+		r.alsoRevoked(ctx, done.AlsoRevoked)
 		return r.conclude(ctx, id, done.JobID, "replacement", c.waiting)
 	}
-	return r.answer(done.Certificate, func() {
+	return r.answer(struckCert{done.Certificate, done.AlsoRevoked}, func() {
 		next := "get a new one under another name; leafward cert archive " + quoted(done.Certificate.Name) + r.where.flags() + " frees this one"
 		switch {
 		case c.Reason == "certificateHold":
@@ -240,7 +241,23 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 			next = "leafward cert get " + quoted(done.Certificate.Name) + r.where.flags()
 		}
 		r.say(good, next, "%s is revoked (%s): in OCSP now, in the CRL within two seconds", what, c.Reason)
+		r.alsoRevoked(ctx, done.AlsoRevoked)
 	})
+}
+
+// struckCert is what revoke answers in JSON.
+type struckCert struct {
+	api.Certificate
+	AlsoRevoked []string `json:"also_revoked"` // ids of certificates that have the compromised key
+}
+
+// alsoRevoked tells of the certificates that lost versions because they have the compromised key.
+func (r *run) alsoRevoked(ctx context.Context, ids []string) {
+	n := r.names()
+	for _, id := range ids {
+		name := n.certificate(ctx, id)
+		r.say(warn, "leafward cert renew "+quoted(name)+r.where.flags()+", unless it is renewed by itself", "%s has the same key: its version is revoked as well", name)
+	}
 }
 
 type certRelease struct {

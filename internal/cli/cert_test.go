@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -197,6 +198,12 @@ func csrFile(t *testing.T, names ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return csrOf(t, key, names...)
+}
+
+// csrOf is a CSR of a key in a file.
+func csrOf(t *testing.T, key crypto.Signer, names ...string) string {
+	t.Helper()
 	parsed, err := pki.ParseNames(names)
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +257,25 @@ func TestRevocationsNameWhatTheyHit(t *testing.T) {
 	d.ok("cert", "revoke", "a.example.com", "--reason", "keyCompromise", "--replace").has(t, 0, "waits for a CSR", "next  leafward issue a.example.com --force")
 	d.ok("issue", "a.example.com", "--out", out, "--force")
 	d.ok("cert", "get", "a.example.com").has(t, 0, "✔ Active")
+}
+
+func TestACertificateThatLosesItsVersionByAnothersKeyIsTold(t *testing.T) {
+	d, out := atServer(t), t.TempDir()
+	d.ok("issue", "a.example.com", "--out", out)
+	text, err := os.ReadFile(filepath.Join(out, "a.example.com.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.ParsePrivateKeyPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ok("cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
+	d.ok("status").has(t, 0, "nothing is broken")
+	d.ok("cert", "revoke", "a.example.com", "--reason", "keyCompromise").has(t, 0, "b.example.com has the same key: its version is revoked as well", "leafward cert renew b.example.com")
+	d.ok("cert", "get", "b.example.com").has(t, 0, "Expiring", "revoked: keyCompromise")
+	d.ok("cert", "list").has(t, 0, "its version is revoked")
+	d.typed("status").has(t, 1, "certificate b.example.com: its version is revoked", "do   leafward cert renew b.example.com")
 }
 
 func TestNamesThatTwoTeamsUseAreAmbiguous(t *testing.T) {

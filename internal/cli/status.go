@@ -52,7 +52,7 @@ func (c *statusCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	now := standing{Server: r.where.name(), Breaks: []breaking{}, At: time.Now().UTC().Truncate(time.Second)}
-	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.troubled, r.awaited, r.late, r.awaitedAuthorities, r.brokenAgents, r.nextToEnd} {
+	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.struck, r.troubled, r.awaited, r.late, r.awaitedAuthorities, r.brokenAgents, r.nextToEnd} {
 		if err := look(ctx, &now); err != nil {
 			return err
 		}

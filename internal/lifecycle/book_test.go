@@ -122,7 +122,7 @@ func (p *paper) status(now time.Time) string {
 		return "RenewalInProgress"
 	case p.failed != nil:
 		return "Failed"
-	case p.last() != nil && !now.Before(p.last().to.Add(-window)):
+	case p.struck() || p.last() != nil && !now.Before(p.last().to.Add(-window)):
 		return "Expiring"
 	case p.last() != nil:
 		return "Active"

@@ -57,7 +57,14 @@ func (s *Service) Revoke(ctx context.Context, id string, r Revocation, once Once
 		return shown, err
 	}
 	s.db.Forget() // nothing was written where it was revoked before
-	return s.show(ctx, id, root)
+	if shown, err = s.show(ctx, id, root); err != nil || r.Reason != leafward.KeyCompromise {
+		return shown, err
+	}
+	err = s.db.View(ctx, func(v *store.View) error {
+		shown.Also, err = v.LostWith(id)
+		return err
+	})
+	return shown, err
 }
 
 func (s *Service) revoke(tx *store.Tx, id string, r Revocation) (root string, err error) {
@@ -280,7 +287,7 @@ func (s *struck) compromise(tx *store.Tx, key string, at time.Time) error {
 	return nil
 }
 
-// hasten makes a certificate due when a newest version of its slots is revoked.
+// hasten makes a certificate Expiring, and due, when a newest version of its slots is revoked.
 func hasten(tx *store.Tx, id string) error {
 	c, found, err := tx.CertificateOfAny(id)
 	if err != nil || !found {
@@ -291,11 +298,11 @@ func hasten(tx *store.Tx, id string) error {
 		return err
 	}
 	live, err := inUse(tx, &c)
-	if err != nil || !slices.ContainsFunc(live, func(v leafward.Version) bool { return !v.RevokedAt.IsZero() && v.Reason != leafward.CertificateHold }) {
+	if err != nil {
 		return err
 	}
-	before := c.RenewAt
-	if c.Hasten(&policy, tx.Now); !before.Equal(c.RenewAt) {
+	before := c
+	if c.Hasten(live, &policy, tx.Now); !before.RenewAt.Equal(c.RenewAt) || !before.StruckAt.Equal(c.StruckAt) {
 		tx.PutCertificate(&c)
 	}
 	return tx.Err()

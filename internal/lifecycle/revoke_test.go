@@ -1,8 +1,10 @@
 package lifecycle_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/lifecycle"
@@ -191,6 +193,38 @@ func TestACompromisedKeyIsRevokedFirstAndBlockedOnEveryRoad(t *testing.T) {
 		w.until(t, shown.ID, func(s lifecycle.Shown) bool {
 			return s.Version.ID != shown.Version.ID && s.Status == leafward.StatusActive
 		})
+	})
+}
+
+func TestWhoeverLosesAVersionByAnothersKeyIsNamedAndExpiring(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		key, manual := newKey(t), w.policy(t, "rp-own", func(p *leafward.RenewalPolicy) { p.AutoRenew = false })
+		shown := w.issued(t, of(""), lifecycle.Asked{CSR: csr(t, key, "a.example.com")})
+		same := w.issued(t, of("", manual), lifecycle.Asked{CSR: csr(t, key, "b.example.com")})
+		w.issued(t, of("", manual), lifecycle.Asked{CSR: csr(t, newKey(t), "c.example.com")})
+		for range 2 { // the answer does not depend on whether anything was left to do
+			if now := w.revoke(t, shown.ID, lifecycle.Revocation{Reason: leafward.KeyCompromise}); !slices.Equal(now.Also, []string{same.ID}) {
+				t.Errorf("revoked as well are %v, not %s", now.Also, same.ID)
+			}
+		}
+		struck := leafward.Query{Where: map[string]string{"version_revoked": "true", "status": "Expiring"}}
+		page, err := w.List(w.ctx, struck)
+		check(t, err)
+		if len(page.Items) != 1 || page.Items[0].ID != same.ID || page.Items[0].StruckAt.IsZero() || !page.Items[0].RenewAt.IsZero() {
+			t.Errorf("found is %+v, not %s alone", page.Items, same.ID)
+		}
+		_, err = lifecycle.NewSettings(db, lifecycle.Replan).UpdateRenewalPolicy(w.ctx, "rp-own", "", func(p *leafward.RenewalPolicy) error { p.AutoRenew = true; return nil })
+		check(t, err)
+		w.until(t, same.ID, func(s lifecycle.Shown) bool { return s.RenewAt.Equal(s.StruckAt) }) // which is past
+		_, err = w.Renew(w.ctx, same.ID, lifecycle.Once{})
+		check(t, err)
+		_, err = w.SubmitCSR(w.ctx, same.ID, "", csr(t, newKey(t), "b.example.com"), lifecycle.Once{})
+		check(t, err)
+		renewed := w.settled(t, w.version(t, same).ID)
+		if renewed.Status != leafward.StatusActive || !renewed.StruckAt.IsZero() || !renewed.RenewAt.After(renewed.Version.NotBefore.Add(24*time.Hour)) {
+			t.Errorf("with a new version it is %s since %v and renewed at %v", renewed.Status, renewed.StruckAt, renewed.RenewAt)
+		}
 	})
 }
 

@@ -34,6 +34,7 @@ type Shown struct {
 	Chain   []byte            // PEM of the current version, leaf first; only where one certificate is shown
 	CSR     []byte            // PEM of the current version's request
 	Key     leafward.Secret   // PEM, once, of a key the server made
+	Also    []string          // other certificates that lost versions by a revocation, since they have its key
 	Waits   string            // why it is not renewed although it is due, "" when nothing keeps it
 }
 

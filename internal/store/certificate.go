@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ func certificateList() listing[leafward.Certificate] {
 		table: certificates(), scope: "team", by: "-created_at", total: certificateTotal, plain: certificateStatus,
 		floor: certificateFloor, broad: broadFilter, terms: certificateTerms, walk: walkCertificates,
 		sorts: map[string]string{"created_at": "created_at", "updated_at": "updated_at", "name": "name", "common_name": "common_name", "expires_at": "expires_at", "id": "id"},
-		where: certificateFilters(),
+		where: certificateFilters(), given: givenOfCertificates,
 	}
 }
 
@@ -37,9 +38,21 @@ func certificateFilters() map[string]string {
 	return map[string]string{
 		"status": "", "environment": "environment = ?", "owner_id": "owner = ?", "team_id": "team = ?", "issuer_id": "issuer = ?",
 		"certificate_profile_id": "profile = ?", "renewal_policy_id": "policy = ?", "name": "name = ?", "common_name": "common_name = ?",
-		"target_id": "id IN (SELECT certificate FROM installations WHERE target = ?)",
-		"agent_id":  "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)",
+		"version_revoked": "struck_at > 0 AND struck_at > ?",
+		"target_id":       "id IN (SELECT certificate FROM installations WHERE target = ?)",
+		"agent_id":        "id IN (SELECT i.certificate FROM installations i JOIN targets t ON t.id = i.target WHERE t.agent = ?)",
 	}
+}
+
+// givenOfCertificates has those found of which a version in use was revoked after never.
+func givenOfCertificates(name, value string) (any, error) {
+	switch {
+	case name != "version_revoked":
+		return value, nil
+	case value == "true":
+		return 0, nil
+	}
+	return nil, errors.New("is not true")
 }
 
 // broadFilter tells of the filters that many certificates fit beside a status that few are of.
@@ -340,6 +353,23 @@ func (v *View) LiveVersions(certificate string) ([]leafward.Version, error) {
 // VersionsOfKey are the versions of any certificate, whoever asks, that hold the key and have not ended.
 func (v *View) VersionsOfKey(key string) ([]leafward.Version, error) {
 	return selectAll(v, versions(), "WHERE key_id = $1 AND not_after > $2", key, micros(v.Now))
+}
+
+// LostWith are the other certificates inside the actor's scope of which a version that has not ended is revoked because a key
+// of this one is compromised.
+func (v *View) LostWith(id string) (others []string, err error) {
+	s := newSelection(v.Actor, "w.team")
+	s.and("w.certificate <> ?", id)
+	s.and("w.revoked_at > 0 AND w.revocation_reason = ?", leafward.KeyCompromise)
+	s.and("w.not_after > ?", micros(v.Now))
+	s.and("w.key_id IN (SELECT key_id FROM versions WHERE certificate = ? AND revocation_reason = ?)", id, leafward.KeyCompromise)
+	err = v.rows(func(scan func(...any) error) error {
+		var other string
+		err := scan(&other)
+		others = append(others, other)
+		return err
+	}, "SELECT DISTINCT w.certificate FROM versions w "+s.where()+" ORDER BY w.certificate", s.args...)
+	return others, err
 }
 
 // VersionOfSerial finds what an authority signed under a serial, whoever asks.

@@ -37,6 +37,11 @@ func wordsOf(t *testing.T, raw *sql.DB) (all []string) {
 // alikeVersion is the migration with which words say how much they have alike.
 const alikeVersion = 18
 
+// unstruck takes back what came after it.
+func unstruck() []string {
+	return []string{"DROP INDEX certificates_struck", "ALTER TABLE certificates DROP COLUMN struck_at", "DELETE FROM goose_db_version WHERE version_id >= 19"}
+}
+
 func TestWordsOfThePastAreToldApartAsNewOnes(t *testing.T) {
 	eachRaw(t, func(t *testing.T, c store.Config, raw *sql.DB) {
 		db := open(t, c)
@@ -45,7 +50,7 @@ func TestWordsOfThePastAreToldApartAsNewOnes(t *testing.T) {
 		}
 		crowd(t, db, 100)
 		want := wordsOf(t, raw)
-		back := []string{"ALTER TABLE terms DROP COLUMN alike", "ALTER TABLE terms DROP COLUMN born", "UPDATE certificates SET words = ''"}
+		back := append(unstruck(), "ALTER TABLE terms DROP COLUMN alike", "ALTER TABLE terms DROP COLUMN born", "UPDATE certificates SET words = ''")
 		if c.URL != "" {
 			back = append([]string{"ALTER TABLE terms DROP CONSTRAINT terms_pkey, ADD PRIMARY KEY (noun, term, id)"}, back...)
 		}
@@ -63,6 +68,35 @@ func TestWordsOfThePastAreToldApartAsNewOnes(t *testing.T) {
 		var without int
 		if err := raw.QueryRowContext(t.Context(), "SELECT count(*) FROM certificates WHERE words = ''").Scan(&without); err != nil || without > 0 {
 			t.Errorf("%d certificates have no words beside them: %v", without, err)
+		}
+	})
+}
+
+func TestAVersionInUseThatWasRevokedIsFoundInDatabasesOfThePast(t *testing.T) {
+	eachRaw(t, func(t *testing.T, c store.Config, raw *sql.DB) {
+		db := open(t, c)
+		if err := db.Migrate(t.Context(), storetest.Seed(db)); err != nil {
+			t.Fatal(err)
+		}
+		all := slices.DeleteFunc(crowd(t, db, 40), func(c leafward.Certificate) bool {
+			return c.Version == "" || !c.ArchivedAt.IsZero() || !c.RevokedAt.IsZero()
+		})
+		at := all[0].CreatedAt.UnixMicro()
+		back := append(unstruck(), fmt.Sprintf("UPDATE certificates SET revoked_at = %d WHERE id = '%s'", at, all[2].ID))
+		for i, reason := range []string{"superseded", "certificateHold", "keyCompromise"} {
+			back = append(back, fmt.Sprintf("UPDATE versions SET revoked_at = %d, revocation_reason = '%s' WHERE id = '%s'", at, reason, all[i].Version))
+		}
+		for _, statement := range back {
+			if _, err := raw.ExecContext(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		if err := db.Migrate(t.Context(), storetest.Seed(db)); err != nil {
+			t.Fatal(err)
+		}
+		page := found(t, db, leafward.Query{Where: map[string]string{"version_revoked": "true"}})
+		if len(page.Items) != 1 || page.Items[0].ID != all[0].ID || page.Items[0].StruckAt.UnixMicro() != at || page.Items[0].WindowAt.UnixMicro() > at {
+			t.Errorf("found is %+v, and not %s alone", page.Items, all[0].ID)
 		}
 	})
 }

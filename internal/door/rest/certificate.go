@@ -127,7 +127,7 @@ func (s *server) revokeCertificate(ctx context.Context, in api.AskWith[api.Revok
 	}
 	err = s.once(ctx, asking{api.RevokeCertificate.Info, in.IdempotencyKey, in.ID, body}, func(once lifecycle.Once) error {
 		shown, err := s.Certificates.Revoke(ctx, in.ID, lifecycle.Revocation{Reason: body.Reason, Version: body.VersionID, Replace: body.Replace}, once)
-		out = api.Revocation{Replay: replay(once), Status: "revoked", JobID: shown.Job, Certificate: certificateOf(&shown)}
+		out = api.Revocation{Replay: replay(once), Status: "revoked", JobID: shown.Job, AlsoRevoked: append([]string{}, shown.Also...), Certificate: certificateOf(&shown)}
 		if body.Replace && body.Reason != leafward.KeyCompromise {
 			out.Status = "replacing"
 		}
@@ -196,6 +196,7 @@ func unwritten(p *leafward.Problems, in api.CertificateWrite, have api.Certifica
 		{"last_renewal_at", in.LastRenewalAt, have.LastRenewalAt},
 		{"last_deployment_at", in.LastDeploymentAt, have.LastDeploymentAt},
 		{"revoked_at", in.RevokedAt, have.RevokedAt},
+		{"version_revoked_at", in.VersionRevokedAt, have.VersionRevokedAt},
 	} {
 		var stored time.Time
 		if t.have != nil {

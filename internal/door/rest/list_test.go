@@ -173,7 +173,7 @@ func filters() map[string]map[string]string {
 		"listKeys":            own,
 		"listCertificates": {
 			"name": "own", "team_id": "t-only", "common_name": "own.example.com", "environment": "live", "owner_id": "o-only", "issuer_id": "iss-only", "certificate_profile_id": "prof-only",
-			"renewal_policy_id": "rp-only", "target_id": "tgt-only", "agent_id": "ag-only", "status": "Archived",
+			"renewal_policy_id": "rp-only", "target_id": "tgt-only", "agent_id": "ag-only", "status": "Archived", "version_revoked": "true",
 		},
 	}
 }
@@ -251,6 +251,8 @@ func (c crowd) furnishOnly(t *testing.T) {
 	c.expect(t, "admin", "PUT", "/api/v1/issuers/iss-only", `{"enabled":false}`, 200, "", "")
 	c.expect(t, "admin", "DELETE", "/api/v1/certificates/mc-archived", "", 204, "", "")
 	c.expect(t, "admin", "GET", "/api/v1/certificates/"+id, "", 200, "name", "own")
+	struck := c.make(t, "/api/v1/certificates?wait=30", `{"id":"mc-struck","name":"own","common_name":"struck.example.com","key_source":"server"}`)
+	c.expect(t, "admin", "POST", "/api/v1/certificates/mc-struck/revoke", fmt.Sprintf(`{"reason":"superseded","version_id":%q}`, struck["version"].(map[string]any)["id"]), 200, "status", "revoked")
 }
 
 func TestEventsAreFoundByEachOfTheirFilters(t *testing.T) {
