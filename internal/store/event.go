@@ -156,6 +156,21 @@ func outgrown(before, after int64) bool {
 	return false
 }
 
+// lookOnce has PostgreSQL look at its tables where nobody did since they were filled, as after a restore from a dump.
+func (db *DB) lookOnce(ctx context.Context) {
+	if db.writer != nil {
+		return
+	}
+	unseen, one := false, 0
+	err := db.View(ctx, func(v *View) (err error) {
+		unseen, err = v.one("SELECT 1 FROM pg_class WHERE oid = 'events'::regclass AND reltuples <= 0 AND EXISTS (SELECT 1 FROM events WHERE seq > 255)", nil, &one)
+		return err
+	})
+	if err == nil && unseen {
+		db.analyze(ctx)
+	}
+}
+
 // filling are the tables that work fills.
 const filling = "certificates, versions, keys, requests, serials, chains, terms, events, jobs, job_attempts, installations, revocations, certificate_deltas"
 

@@ -53,6 +53,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	if f.db.writer == nil {
 		every = followShared
 	}
+	f.db.lookOnce(ctx)
 	for {
 		changed := f.db.Changed()
 		if err := f.Follow(ctx); ctx.Err() == nil {
