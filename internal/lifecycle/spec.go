@@ -111,7 +111,8 @@ func takeCSR(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR) {
 func parseCSR(p *leafward.Problems, text string) *pki.CSR {
 	csr, err := pki.ParseCSR([]byte(text))
 	if err != nil {
-		p.Add("csr_pem", err.Error(), "send one CERTIFICATE REQUEST block, such as `openssl req -new` makes")
+		problem, fix := refused(err)
+		p.Add("csr_pem", problem, fix)
 		return nil
 	}
 	if dangers := csr.Dangers(); len(dangers) > 0 {
@@ -121,6 +122,29 @@ func parseCSR(p *leafward.Problems, text string) *pki.CSR {
 		p.Add("csr_pem", "asks for names of kinds that are not issued: "+strings.Join(csr.OtherNames, ", "), "use DNS, IP, e-mail and URI names only")
 	}
 	return csr
+}
+
+// issuable are the kinds of keys that certificates are issued for.
+const issuable = "RSA of 2048 to 4096 bits, ECDSA P-256 or P-384, or Ed25519"
+
+// refused is what is wrong with a CSR that cannot be used, and what whoever made it can do.
+func refused(err error) (problem, fix string) {
+	fix = "send one CERTIFICATE REQUEST block, such as `openssl req -new` makes"
+	csr, ok := errors.AsType[*pki.CSRError](err)
+	if !ok {
+		return "is refused: " + err.Error(), fix
+	}
+	switch csr.Problem {
+	case pki.CSRKey:
+		fix = "make a new key, " + issuable + ", and a CSR with it"
+	case pki.CSRSignature:
+		fix = "make the CSR again, signed by its own key with SHA-256, such as by `openssl req -new -sha256 -key FILE`"
+	case pki.CSRNames:
+		fix = fmt.Sprintf("make the CSR again with names that are issued for: host names, IP addresses, e-mail addresses and URIs, at most %d", pki.MaxNames)
+	case pki.CSRCommonName:
+		fix = "make the CSR again, with one common name of at most 64 visible characters, or with none"
+	}
+	return "is refused: " + csr.Cause.Error(), fix
 }
 
 // maxTargets bounds how many targets a certificate has.
@@ -258,7 +282,7 @@ func obey(p *leafward.Problems, c *leafward.Certificate, csr *pki.CSR, profile *
 		return
 	}
 	if err := kind.Issuable(); err != nil {
-		p.Add(field, err.Error(), "use RSA of 2048 to 4096 bits, ECDSA P-256 or P-384, or Ed25519")
+		p.Add(field, err.Error(), "use "+issuable)
 		return
 	}
 	p.Check(profile.AllowsKey(kind.Algorithm, kind.Size), field, fmt.Sprintf("has a key %s, which the profile %s does not allow", kind, profile.Name), "use a key of allowed_key_algorithms")

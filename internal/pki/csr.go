@@ -99,7 +99,7 @@ func ParseCSR(data []byte) (*CSR, error) {
 	}
 	request, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, &CSRError{CSREncoding, fmt.Errorf("it cannot be read: %w", err)}
+		return nil, unreadable(der, err)
 	}
 	csr := &CSR{DER: der, PublicKey: request.PublicKey}
 	if csr.Kind, err = KindOf(request.PublicKey); err != nil {
@@ -109,7 +109,7 @@ func ParseCSR(data []byte) (*CSR, error) {
 		return nil, &CSRError{CSRKey, err}
 	}
 	if err := request.CheckSignature(); err != nil {
-		return nil, &CSRError{CSRSignature, fmt.Errorf("its signature is not by its own key: %w", err)}
+		return nil, &CSRError{CSRSignature, unsigned(request, err)}
 	}
 	if csr.CommonName, err = commonName(request.Subject); err != nil {
 		return nil, &CSRError{CSRCommonName, err}
@@ -123,6 +123,34 @@ func ParseCSR(data []byte) (*CSR, error) {
 		}
 	}
 	return csr, nil
+}
+
+// unreadable is why crypto/x509 cannot read a request: its key, or anything else.
+func unreadable(der []byte, err error) *CSRError {
+	in := cryptobyte.String(der)
+	var request, info, key cryptobyte.String
+	if in.ReadASN1(&request, cbasn1.SEQUENCE) && request.ReadASN1(&info, cbasn1.SEQUENCE) && info.SkipASN1(cbasn1.INTEGER) && info.SkipASN1(cbasn1.SEQUENCE) &&
+		info.ReadASN1Element(&key, cbasn1.SEQUENCE) {
+		if _, err := x509.ParsePKIXPublicKey(key); err != nil {
+			return &CSRError{CSRKey, fmt.Errorf("its key cannot be read: %w", err)}
+		}
+	}
+	_, syntax := errors.AsType[asn1.SyntaxError](err)
+	if _, structural := errors.AsType[asn1.StructuralError](err); syntax || structural {
+		err = errors.New("it is not the DER of a certification request (RFC 2986)")
+	}
+	return &CSRError{CSREncoding, fmt.Errorf("it cannot be read: %w", err)}
+}
+
+// unsigned is why the signature of a request proves nothing.
+func unsigned(request *x509.CertificateRequest, err error) error {
+	if _, weak := errors.AsType[x509.InsecureAlgorithmError](err); weak {
+		return fmt.Errorf("it is signed with %s, which is not secure", request.SignatureAlgorithm)
+	}
+	if errors.Is(err, x509.ErrUnsupportedAlgorithm) {
+		return errors.New("it is signed with an algorithm that is not known")
+	}
+	return errors.New("its signature is not by its own key")
 }
 
 func csrDER(data []byte) ([]byte, error) {

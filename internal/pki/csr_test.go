@@ -12,6 +12,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +142,28 @@ func TestRequestsThatCannotBeGrantedAreRefusedWithTheReason(t *testing.T) {
 		wantError(t, err, c.says)
 		if refused, ok := errors.AsType[*CSRError](err); !ok || refused.Problem != c.problem || csr != nil {
 			t.Errorf("the error is %#v beside %v", err, csr)
+		}
+	}
+}
+
+func TestRequestsOfOtherToolsAreRefusedForTheirKeyOrTheirSignature(t *testing.T) {
+	for _, c := range []struct {
+		with    []string
+		problem CSRProblem
+		says    string
+	}{
+		{[]string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, CSRKey, "its key cannot be read: x509: unsupported elliptic curve"},
+		{[]string{"-newkey", "ed448"}, CSRKey, "neither RSA nor ECDSA on a NIST curve nor Ed25519"},
+		{[]string{"-newkey", "rsa:2048", "-md5"}, CSRSignature, "it is signed with MD5-RSA, which is not secure"},
+		{[]string{"-newkey", "rsa:2048", "-sha512-256"}, CSRSignature, "with an algorithm that is not known"},
+	} {
+		dir := t.TempDir()
+		openssl(t, append([]string{"req", "-new", "-nodes", "-subj", "/CN=www.example.com", "-keyout", filepath.Join(dir, "key"), "-out", filepath.Join(dir, "csr")}, c.with...)...)
+		text, err := os.ReadFile(filepath.Join(dir, "csr"))
+		check(t, err)
+		_, err = ParseCSR(text)
+		if refused, ok := errors.AsType[*CSRError](err); !ok || refused.Problem != c.problem || !strings.HasSuffix(err.Error(), c.says) {
+			t.Errorf("%v: %v", c.with, err)
 		}
 	}
 }
