@@ -101,6 +101,12 @@ func (c *Certificate) Status(now time.Time) CertificateStatus {
 // Scope is the team.
 func (c *Certificate) Scope() string { return c.Team }
 
+// Changed tells whether the next version will differ from the current one by what was written since. What was imported, and so
+// signed for no revision, is as the first one says.
+func (c *Certificate) Changed() bool {
+	return c.Version != "" && max(c.VersionSpec, 1) != max(c.Spec, 1)
+}
+
 // Closed tells whether nothing is renewed or deployed any more, and why.
 func (c *Certificate) Closed() (why string, closed bool) {
 	switch {

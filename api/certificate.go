@@ -42,7 +42,7 @@ type Certificate struct {
 	RevokedAt            *time.Time          `json:"revoked_at,omitempty"`
 	RevocationReason     string              `json:"revocation_reason"`
 	VersionRevokedAt     *time.Time          `json:"version_revoked_at,omitempty" doc:"Since when a version in use is revoked although the certificate is not: it is to be renewed"`
-	PendingChange        bool                `json:"pending_change" doc:"Names, key, profile or issuer differ from the version in use; the next renewal applies them"`
+	PendingChange        bool                `json:"pending_change" doc:"Names, key, profile or issuer were changed since the version in use was issued, or the certificate imported; the next renewal applies them"`
 	JobID                string              `json:"job_id" doc:"Issuance or renewal in progress; empty when none is"`
 	LastError            string              `json:"last_error" doc:"Why the last issuance or renewal failed; empty after a success"`
 	Version              *CertificateVersion `json:"version,omitempty" doc:"Current version; only where one certificate is shown"`
@@ -97,7 +97,7 @@ func CertificateOf(c *leafward.Certificate) Certificate {
 		OwnerID: c.Owner, TeamID: c.Team, IssuerID: c.Issuer, TargetIDs: []string{}, RenewalPolicyID: c.Policy, CertificateProfileID: c.Profile, Tags: tags,
 		KeySource: string(c.KeySource), KeyAlgorithm: c.Algorithm, KeySize: c.Size, ReuseKey: c.ReuseKey, TTLSeconds: c.TTL,
 		ExpiresAt: instant(c.ExpiresAt), RenewsAt: instant(c.RenewAt), LastRenewalAt: instant(c.RenewedAt), LastDeploymentAt: instant(c.DeployedAt),
-		RevokedAt: instant(c.RevokedAt), RevocationReason: c.Reason, VersionRevokedAt: instant(c.StruckAt), PendingChange: c.Version != "" && c.VersionSpec != c.Spec, JobID: c.OpenJob, LastError: c.LastError,
+		RevokedAt: instant(c.RevokedAt), RevocationReason: c.Reason, VersionRevokedAt: instant(c.StruckAt), PendingChange: c.Changed(), JobID: c.OpenJob, LastError: c.LastError,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 	}
 }

@@ -197,7 +197,7 @@ func (r *run) showCert(ctx context.Context, c *wholeCert) {
 	f.add("renews", "%s", when(c.RenewsAt, now))
 	f.add("revoked", "%s", when(c.RevokedAt, now))
 	f.add("key", "%s", keyOf(&c.Certificate))
-	f.add("issuer", "%s", n.issuer(ctx, c.IssuerID))
+	f.add("issuer", "%s%s", n.issuer(ctx, c.IssuerID), signedElsewhere(&c.Certificate))
 	f.add("profile", "%s, renewal policy %s", n.profile(ctx, c.CertificateProfileID), n.policy(ctx, c.RenewalPolicyID))
 	f.add("owner", "%s, team %s", n.owner(ctx, c.OwnerID), n.team(ctx, c.TeamID))
 	f.add("environment", "%s", c.Environment)
@@ -282,6 +282,18 @@ func namesOf(c *api.Certificate) []string {
 		}
 	}
 	return out
+}
+
+// signedElsewhere says who signed the version in use where that is nobody here.
+func signedElsewhere(c *api.Certificate) string {
+	if !foreign(c) {
+		return ""
+	}
+	by := "somebody else"
+	if leaf, err := leafOf(c.Version); err == nil {
+		by = leaf.Issuer.String()
+	}
+	return fmt.Sprintf(", from the next renewal on; this version was signed by %.200s", by)
 }
 
 // keyOf is the certificate's key for people.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -320,15 +321,27 @@ func (c *certArchive) Run(ctx context.Context, s *Session) error {
 
 // revoking is how to have what was signed revoked: here, unless it was signed elsewhere.
 func (r *run) revoking(c *api.Certificate) string {
-	if c.Version == nil || c.Version.IssuerID != "" {
+	if !foreign(c) {
 		return "leafward cert revoke " + c.ID + r.where.flags()
 	}
-	chain, err := pki.ParseChainPEM([]byte(c.Version.PEMChain))
+	leaf, err := leafOf(c.Version)
 	switch {
-	case err != nil || len(chain) == 0:
+	case err != nil:
 		return "have whoever signed it revoke it"
-	case bytes.Equal(chain[0].RawIssuer, chain[0].RawSubject):
+	case bytes.Equal(leaf.RawIssuer, leaf.RawSubject):
 		return "take it from wherever it is trusted, for it signed itself and nobody revokes it"
 	}
-	return fmt.Sprintf("have %.200s revoke it, which signed it, by its serial number %s", chain[0].Issuer, c.Version.SerialNumber)
+	return fmt.Sprintf("have %.200s revoke it, which signed it, by its serial number %s", leaf.Issuer, c.Version.SerialNumber)
+}
+
+// foreign tells whether the version in use was signed elsewhere, on nobody's request here.
+func foreign(c *api.Certificate) bool { return c.Version != nil && c.Version.IssuerID == "" }
+
+// leafOf is what was signed.
+func leafOf(v *api.CertificateVersion) (*x509.Certificate, error) {
+	chain, err := pki.ParseChainPEM([]byte(v.PEMChain))
+	if err != nil {
+		return nil, err
+	}
+	return chain[0], nil
 }

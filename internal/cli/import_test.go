@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leafward/leafward/api"
 	"github.com/leafward/leafward/internal/cli"
 	"github.com/leafward/leafward/internal/pki/inventory/inventorytest"
 )
@@ -135,6 +136,41 @@ func TestWhatIsAdvisedForAnArchivedCertificateWorks(t *testing.T) {
 		t.Fatal("it does not say how ours is revoked")
 	}
 	d.ok(strings.Fields(advice)...).has(t, 0, "ours.example.com is revoked")
+}
+
+func TestNoChangeWaitsUntilWhatWasImportedIsChanged(t *testing.T) {
+	d := atServer(t)
+	a, err := inventorytest.New("elsewhere", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := a.Leaf(900, inventorytest.Year, nil, "theirs.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := put(t, []byte(inventorytest.PEM(der)))
+	d.ok("import", file)
+	waits := func(want bool) api.Certificate {
+		t.Helper()
+		c, words := answer[api.Certificate](d, "cert", "get", "theirs.example.com"), "a change waits for the next renewal"
+		for _, said := range []said{d.ok("cert", "list"), d.ok("cert", "get", "theirs.example.com")} {
+			if c.PendingChange != want || strings.Contains(said.out, words) != want {
+				t.Errorf("a change waits: %t, not %t:\n%s", c.PendingChange, want, said.out)
+			}
+		}
+		return c
+	}
+	c := waits(false)
+	d.ok("cert", "get", c.ID).has(t, 0, "local, from the next renewal on; this version was signed by CN=elsewhere\n")
+	if _, err := api.UpdateCertificate.Call(t.Context(), d.Admin, api.Update[api.CertificateWrite]{ID: c.ID, Body: api.CertificateWrite{TTLSeconds: api.Some(int64(30 * 24 * 3600))}}); err != nil {
+		t.Fatal(err)
+	}
+	waits(true)
+	d.ok("cert", "renew", c.ID, "--csr", csrFile(t, "theirs.example.com"))
+	waits(false)
+	if s := d.ok("cert", "get", c.ID); strings.Contains(s.out, "signed by") {
+		t.Errorf("what was issued here is said to be from elsewhere:\n%s", s.out)
+	}
 }
 
 // endless is a list without an end, whose reader is told to stop.
