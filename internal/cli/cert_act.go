@@ -25,13 +25,9 @@ func (c *certRenew) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
-	csr := ""
-	if c.CSR != "" {
-		text, err := readFile(s, c.CSR)
-		if err != nil {
-			return err
-		}
-		csr = string(text)
+	csr, err := readCSR(s, c.CSR)
+	if err != nil {
+		return err
 	}
 	id, err := r.certificate(ctx, c.Name)
 	if err != nil {
@@ -43,6 +39,18 @@ func (c *certRenew) Run(ctx context.Context, s *Session) error {
 	}
 	r.say(good, "", "the renewal of %s has begun", c.Name)
 	return r.conclude(ctx, id, job, "renewal", c.waiting)
+}
+
+// readCSR reads the file of a request; "" is none.
+func readCSR(s *Session, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	text, err := readFile(s, name)
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
+		err = failed(codeFile, "name a file with a request, such as `openssl req -new` makes", "%s is empty", name)
+	}
+	return string(text), err
 }
 
 // renew begins a renewal and brings the CSR, when there is one. One that is open already and waits for the CSR is used.

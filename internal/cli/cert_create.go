@@ -50,11 +50,11 @@ func (c *certCreate) request(ctx context.Context, r *run, id identity) (body api
 		if len(c.Target) > 0 {
 			return body, failed(codeUsage, "leave one of them out", "--csr does not go with --target: the agent of a target makes its own key")
 		}
-		text, err := readFile(r.Session, c.CSR)
+		text, err := readCSR(r.Session, c.CSR)
 		if err != nil {
 			return body, err
 		}
-		defer func() { body.CSRPEM = string(text) }()
+		defer func() { body.CSRPEM = text }()
 	}
 	if body, err = c.body(ctx, r, id); err != nil {
 		return body, err
