@@ -169,27 +169,33 @@ func (o *Orders) read(ctx context.Context, j leafward.Job) (t task, err error) {
 	return t, err
 }
 
-// makeKey makes the server's key for the order and stores it sealed with its request, so that a retry uses the same.
-func (o *Orders) makeKey(ctx context.Context, run *job.Run, t *task) error {
+// newKey makes the server's key for a certificate, sealed and not stored yet, and a CSR of it.
+func (o *Orders) newKey(t *task) (row leafward.Key, csr []byte, err error) {
 	kind := keyOf(&t.certificate, &t.profile)
 	key, err := pki.GenerateKey(kind)
 	if err != nil {
-		return err
+		return row, nil, err
 	}
 	all, err := names(&t.certificate)
 	if err != nil {
-		return err
+		return row, nil, err
 	}
-	csr, err := pki.MakeCSR(key, t.certificate.CommonName, all)
-	if err != nil {
-		return err
+	if csr, err = pki.MakeCSR(key, t.certificate.CommonName, all); err != nil {
+		return row, nil, err
 	}
 	spki, err := pki.SPKISHA256(key.Public())
 	if err != nil {
-		return err
+		return row, nil, err
 	}
-	row := leafward.Key{Row: leafward.Row{ID: store.NewID("kp")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.ServerKey, Retrieval: "once"}
-	if row.Sealed, err = o.master.SealKey(keys.Context{Table: "keys", Column: "sealed", Row: row.ID}, key); err != nil {
+	row = leafward.Key{Row: leafward.Row{ID: store.NewID("kp")}, SPKI: spki, Algorithm: kind.Algorithm, Size: kind.Size, Custody: leafward.ServerKey, Retrieval: "once"}
+	row.Sealed, err = o.master.SealKey(keys.Context{Table: "keys", Column: "sealed", Row: row.ID}, key)
+	return row, csr, err
+}
+
+// makeKey makes the server's key for the order and stores it sealed with its request, so that a retry uses the same.
+func (o *Orders) makeKey(ctx context.Context, run *job.Run, t *task) error {
+	row, csr, err := o.newKey(t)
+	if err != nil {
 		return err
 	}
 	request := leafward.Request{Certificate: t.certificate.ID, Job: run.Job.ID, Slot: serverSlot, CSR: csr, Key: row.ID, State: leafward.RequestOpen}

@@ -16,6 +16,7 @@ import (
 type Asked struct {
 	CSR     string    // PEM; the caller holds the key
 	Targets *[]string // where it must be installed; nil: as it is
+	Waits   bool      // until it is issued, so that nothing is gained by a job
 }
 
 // around are the nouns that a certificate refers to.

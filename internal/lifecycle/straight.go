@@ -13,26 +13,30 @@ import (
 // signed is a new certificate that was signed before it is recorded.
 type signed struct {
 	task
+	slot  string        // who holds the key
+	key   *leafward.Key // that the server made; nil for a caller's
 	csr   *pki.CSR
 	chain issuer.Chain
 	leaf  *x509.Certificate
 }
 
-// straight has the CSR of a new certificate signed by an issuer that answers at once, and then records certificate, version
-// and jobs in one transaction, in the states that an order would have brought them to. When done is false nothing was
-// recorded and the certificate goes the long way, by a job, which goes on with the same request and so with the serial that
-// was reserved for it: that is also where everything that is wrong is told.
+// straight has a new certificate signed by an issuer that answers at once, from a caller's CSR or, for a caller who waits, with
+// a key that the server makes, and then records certificate, version and jobs in one transaction, in the states that an order
+// would have brought them to. When done is false nothing was recorded and the certificate goes the long way, by a job: that is
+// also where everything that is wrong is told. With a caller's CSR it goes on with the same request, and so with the serial
+// that was reserved for it.
 func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Shown, done bool, err error) {
-	if n.csr == nil || len(n.asked.targets()) > 0 {
+	waits := n.asked.CSR == "" && n.asked.Waits
+	if n.csr == nil && !waits || len(n.asked.targets()) > 0 {
 		return shown, false, nil
 	}
-	o := signed{csr: n.csr}
+	o := signed{csr: n.csr, slot: clientSlot}
 	if ready, err := s.prepare(ctx, n, once, &o); err != nil || !ready {
 		return shown, false, err
 	}
 	n.ask = o.request.ID
 	signer, ready := s.orders.immediate(ctx, o.issuer)
-	if !ready {
+	if !ready || waits && !s.orders.keyed(&o) {
 		return shown, false, nil
 	}
 	leave, err := s.engine.Enter(ctx, laneOf(o.issuer.ID))
@@ -79,11 +83,29 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 		if taken, err := v.CertificateNamed(c.Team, c.ID, c.Name); err != nil || taken {
 			return err
 		}
-		ask, err := once.ask(v)
+		ask := store.NewID("req") // with a key of our own nobody can go on with it
+		if n.csr != nil {
+			ask, err = once.ask(v)
+		}
 		o.task, ready = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: ask}}, now: v.Now}, err == nil
 		return err
 	})
 	return ready, err
+}
+
+// keyed makes the key and the CSR of a certificate whose key the server makes; false where another holds it, or where it
+// takes so long that it is left to the workers.
+func (o *Orders) keyed(s *signed) bool {
+	if s.certificate.KeySource != leafward.ServerKey || keyOf(&s.certificate, &s.profile).Algorithm == pki.RSA {
+		return false
+	}
+	key, der, err := o.newKey(&s.task)
+	if err != nil {
+		return false
+	}
+	s.slot, s.key = serverSlot, &key
+	s.csr, err = pki.ParseCSR(der)
+	return err == nil
 }
 
 // immediate opens an issuer that answers at once; false where it is none.
@@ -116,11 +138,11 @@ func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
 		c.ID = store.NewID("mc")
 	}
 	c.Spec = 1
-	key, err := keyRow(tx, o.csr, clientSlot)
+	key, err := o.stored(tx)
 	if err != nil {
 		return Shown{}, err
 	}
-	v := o.version(&c, clientSlot, o.chain, o.leaf, o.csr)
+	v := o.version(&c, o.slot, o.chain, o.leaf, o.csr)
 	v.ID, v.Key = store.NewID("cv"), key
 	c.Activate(&v, []leafward.Version{v}, &o.policy, tx.Now)
 	c.Succeed(&o.policy)
@@ -128,7 +150,7 @@ func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
 	tx.Record(leafward.CertificateRequested, c.ID, c.Team, leafward.Details{"name": c.Name, "names": c.Names(), "issuer": c.Issuer, "profile": c.Profile})
 	root := leafward.Job{Kind: leafward.RootJob, Type: leafward.Issuance, Subject: c.ID, Team: c.Team, Certificate: c.ID, MaxAttempts: o.policy.MaxRetries + 1}
 	part := root
-	part.Kind, part.Subject, part.Lane, part.RetryMax, part.Deadline = leafward.OrderJob, c.ID+"/"+clientSlot, laneOf(c.Issuer), o.policy.RetryInterval, deadline(&c, tx.Now)
+	part.Kind, part.Subject, part.Lane, part.RetryMax, part.Deadline = leafward.OrderJob, c.ID+"/"+o.slot, laneOf(c.Issuer), o.policy.RetryInterval, deadline(&c, tx.Now)
 	if err := s.engine.Done(tx, &root, &part); err != nil {
 		return Shown{}, err
 	}
@@ -136,7 +158,7 @@ func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
 		return Shown{}, err
 	}
 	request := o.request
-	request.Certificate, request.Job, request.Slot, request.CSR, request.Key = c.ID, part.ID, clientSlot, o.csr.DER, key
+	request.Certificate, request.Job, request.Slot, request.CSR, request.Key = c.ID, part.ID, o.slot, o.csr.DER, key
 	request.State, request.Version = leafward.RequestIssued, v.ID
 	tx.AddRequest(&request)
 	recordIssued(tx, &c, &v)
@@ -144,4 +166,14 @@ func (s *Service) record(tx *store.Tx, o *signed) (Shown, error) {
 		Certificate: c, Targets: []string{}, Status: c.Status(tx.Now), Job: root.ID, Version: &v,
 		Chain: pki.EncodeChain(o.chain.Certificates...), CSR: pki.EncodeCSR(o.csr.DER),
 	}, tx.Err()
+}
+
+// stored is the id of the key that was certified, which it stores where it is not known.
+func (o *signed) stored(tx *store.Tx) (id string, err error) {
+	if o.key == nil {
+		return keyRow(tx, o.csr, clientSlot)
+	}
+	key := *o.key
+	tx.AddKeyPair(&key)
+	return key.ID, tx.Err()
 }

@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"crypto"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/lifecycle"
+	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
@@ -40,6 +42,40 @@ func TestBothWaysToASignatureLeaveTheSame(t *testing.T) {
 		long := w.version(t, waits)
 		if a, b := w.traces(t, straight.ID), w.traces(t, long.ID); !slices.Equal(a, b) {
 			t.Errorf("straight leaves\n%v\nand the job\n%v", a, b)
+		}
+	})
+}
+
+func TestBothWaysToAKeyOfTheServerLeaveTheSame(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		straight, err := w.Create(w.ctx, of("a.example.com", serverKey), lifecycle.Asked{Waits: true}, lifecycle.Once{})
+		check(t, err)
+		if straight.Version == nil || straight.OpenJob != "" || straight.Status != leafward.StatusActive {
+			t.Fatalf("the answer says %s, with the job %s", straight.Status, straight.OpenJob)
+		}
+		long := w.issued(t, of("b.example.com", serverKey), lifecycle.Asked{})
+		if a, b := w.traces(t, straight.ID), w.traces(t, long.ID); !slices.Equal(a, b) {
+			t.Errorf("straight leaves\n%v\nand the job\n%v", a, b)
+		}
+		key, err := w.FirstKey(w.ctx, &straight, false)
+		check(t, err)
+		private, err := pki.ParsePrivateKeyPEM(key.Reveal())
+		check(t, err)
+		leaf, err := pki.ParseCertificate(straight.Version.DER)
+		check(t, err)
+		if !leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }).Equal(private.Public()) {
+			t.Error("the key is not that of the certificate")
+		}
+		for what, fill := range map[string]func(lifecycle.Shown, *leafward.Certificate) error{
+			"a key of the caller": of("c.example.com"),
+			"an RSA key":          of("d.example.com", serverKey, func(c *leafward.Certificate) { c.Algorithm, c.Size = pki.RSA, 2048 }),
+		} {
+			made, err := w.Create(w.ctx, fill, lifecycle.Asked{Waits: true}, lifecycle.Once{})
+			check(t, err)
+			if made.Version != nil || made.OpenJob == "" {
+				t.Errorf("%s goes straight: %s", what, made.Status)
+			}
 		}
 	})
 }

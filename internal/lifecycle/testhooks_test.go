@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/ca"
 	"github.com/leafward/leafward/internal/hook"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/store"
@@ -249,6 +250,38 @@ func TestASerialThatWasReservedIsSignedAgainInsteadOfAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAKeyThatIsLostWithTheServerThatMadeItIsNotCertifiedLater(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, clock *hook.Clock) {
+		before := w.serials(t)
+		create := func() (lifecycle.Shown, error) {
+			once := lifecycle.Once{Operation: "createCertificate", Key: "k-1", Body: []byte("body"), Replayed: new(bool)}
+			return w.Create(w.ctx, of("a.example.com", serverKey), lifecycle.Asked{Waits: true}, once)
+		}
+		check(t, w.points.Set("ca.after-sign", "1*panic"))
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = create()
+			t.Error("who crashed was answered")
+		}()
+		made, err := create()
+		check(t, err)
+		if n := w.serials(t) - before; n != 2 || made.Version == nil {
+			t.Fatalf("%d serials, and the certificate is %s", n, made.Status)
+		}
+		clock.Advance(2 * ca.Resume)
+		closed, err := w.ca.CloseAbandoned(w.ctx)
+		check(t, err)
+		if n := w.serials(t) - before; n != 1 || closed != 1 {
+			t.Errorf("%d serials are open for one certificate, and %d closed", n, closed)
+		}
+		again, err := create()
+		check(t, err)
+		if again.ID != made.ID || again.Version.ID != made.Version.ID {
+			t.Error("the repeated request made another")
+		}
+	})
 }
 
 // serials counts what all authorities reserved or signed and must answer for.

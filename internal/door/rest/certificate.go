@@ -85,7 +85,7 @@ func (s *server) certificateVerbs(r *router) {
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
 func (s *server) createCertificate(ctx context.Context, in api.CreateCertificateInput) (out api.Certificate, err error) {
-	asked := lifecycle.Asked{CSR: in.Body.CSRPEM}
+	asked := lifecycle.Asked{CSR: in.Body.CSRPEM, Waits: in.Wait > 0}
 	if in.Body.TargetIDs.Set {
 		asked.Targets = &in.Body.TargetIDs.Value
 	}
