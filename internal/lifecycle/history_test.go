@@ -199,7 +199,7 @@ func (h *history) create(t *rapid.T) {
 		p.source = byCaller
 	}
 	h.tick(t, time.Second)
-	asked, name := lifecycle.Asked{}, ""
+	asked, name := lifecycle.Asked{Waits: rapid.Bool().Draw(t, "waits")}, ""
 	if source == byCaller || source == again {
 		var key crypto.Signer
 		key, name = h.key(t)
