@@ -30,6 +30,7 @@ const (
 type Order struct {
 	Authority string // id of an authority, or of an issuer: its active authority
 	Request   string // who asks, at most once at a time: asking again with the same id resumes what was begun
+	First     bool   // nobody has asked with the id before, so that nothing can have been begun
 	Name      string // what the certificate is for, for people; "": the first name
 	Subject   pki.Subject
 	Names     pki.Names
@@ -128,6 +129,9 @@ func (c *CA) prepare(ctx context.Context, o Order) (*token, error) {
 		}
 		if t.authority, err = c.load(v, row); err != nil {
 			return err
+		}
+		if o.First {
+			return nil
 		}
 		if last, asked, err = v.LastSerial(o.Request); err != nil || !asked {
 			return err // what is asked for the first time is held against the key when it is reserved

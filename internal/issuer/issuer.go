@@ -23,6 +23,7 @@ type Issuer interface {
 // Request asks for one certificate. Names, key, lifetime and usages were checked against the profile before.
 type Request struct {
 	ID    string // of the ask: the same at every retry
+	First bool   // nobody has asked with this ID before
 	Order string // from the last Pending; "" at first
 	Name  string // what the certificate is for, for people
 

@@ -13,6 +13,7 @@ import (
 // signed is a new certificate that was signed before it is recorded.
 type signed struct {
 	task
+	first bool          // nobody can have asked for it before
 	slot  string        // who holds the key
 	key   *leafward.Key // that the server made; nil for a caller's
 	csr   *pki.CSR
@@ -84,7 +85,7 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 			return err
 		}
 		ask := store.NewID("req") // with a key of our own nobody can go on with it
-		if n.csr != nil {
+		if o.first = n.csr == nil || once.Key == ""; !o.first {
 			ask, err = once.ask(v)
 		}
 		o.task, ready = task{certificate: c, around: a, request: leafward.Request{Row: leafward.Row{ID: ask}}, now: v.Now}, err == nil
@@ -124,6 +125,7 @@ func (o *Orders) sign(ctx context.Context, signer issuer.Issuer, s *signed) bool
 	if err != nil {
 		return false
 	}
+	request.First = s.first
 	if s.chain, err = signer.Issue(ctx, request); err != nil {
 		return false
 	}

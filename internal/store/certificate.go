@@ -251,6 +251,9 @@ func (tx *Tx) AddCertificate(c *leafward.Certificate) {
 	wordy(c)
 	add(tx, certificates(), "mc", c)
 	tx.fold(c.Fold(), 1)
+	if made := tx.rowsRead[certificates().name+"/"+c.ID]; made != nil {
+		made.made = true
+	}
 }
 
 // wordy writes the words into a new certificate by which it is found, its id among them.
@@ -378,14 +381,17 @@ func (v *View) VersionOfSerial(authority, serial string) (leafward.Version, bool
 		AND certificate IN (SELECT id FROM terms WHERE noun IN ('certificate.version', 'certificate.version.archived') AND term = $3)`, authority, serial, term(serial))
 }
 
-// AddVersion inserts a version as the current one of its slot; its predecessor is the one that was.
+// AddVersion inserts a version as the current one of its slot; its predecessor is the one that was. A certificate that this
+// transaction added has none: it gets one version of a slot at most.
 func (tx *Tx) AddVersion(n *leafward.Version) {
-	old, found, err := selectOne(&tx.View, versions(), "WHERE certificate = $1 AND slot = $2 AND current", n.Certificate, n.Slot)
-	tx.Fail(err)
-	if found {
-		n.Predecessor = old.ID
-		old.Current = false
-		put(tx, versions(), &old)
+	if made := tx.rowsRead[certificates().name+"/"+n.Certificate]; made == nil || !made.made {
+		old, found, err := selectOne(&tx.View, versions(), "WHERE certificate = $1 AND slot = $2 AND current", n.Certificate, n.Slot)
+		tx.Fail(err)
+		if found {
+			n.Predecessor = old.ID
+			old.Current = false
+			put(tx, versions(), &old)
+		}
 	}
 	n.Current = true
 	add(tx, versions(), "cv", n)

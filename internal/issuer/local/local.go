@@ -65,7 +65,7 @@ type local struct {
 // Issue has the issuer's active authority sign.
 func (l *local) Issue(ctx context.Context, r issuer.Request) (issuer.Chain, error) {
 	issued, err := l.authorities.Issue(ctx, ca.Order{
-		Authority: l.id, Request: r.ID, Name: r.Name, Subject: pki.Subject{CommonName: r.CommonName, Organization: r.Organization}, Names: r.Names,
+		Authority: l.id, Request: r.ID, First: r.First, Name: r.Name, Subject: pki.Subject{CommonName: r.CommonName, Organization: r.Organization}, Names: r.Names,
 		PublicKey: r.PublicKey, EKUs: r.EKUs, TTL: r.TTL, MaxTTL: r.MaxTTL, Backdate: r.Backdate,
 		CutToIssuer: r.CutToIssuer, ShortLived: r.ShortLived, PublicLike: r.PublicLike,
 	})
