@@ -39,7 +39,7 @@ type Certificate struct {
 	NotAfter    time.Time `db:"not_after"`    // of the same version
 	ExpiresAt   time.Time `db:"expires_at"`   // earliest end in use: proved where installed, else current
 	WindowAt    time.Time `db:"window_at"`    // from here on it is Expiring
-	StruckAt    time.Time `db:"struck_at"`    // since when a version in use is revoked for good; zero: none is
+	StruckAt    time.Time `db:"struck_at"`    // since when a version in use is revoked for good; zero: none is, or the certificate is closed
 	RenewAt     time.Time `db:"renew_at"`     // the sweep acts from here on; zero: never
 	OpenJob     string    `db:"open_job"`     // root job in progress
 	FailedAt    time.Time `db:"failed_at"`    // the last root failed then; zero after a success
@@ -201,15 +201,29 @@ func (c *Certificate) Follow(live []Version, policy *RenewalPolicy) {
 	c.Plan(policy)
 }
 
-// struck notes since when a version in use is revoked for good; a hold may be lifted.
-func (c *Certificate) struck(live []Version) {
-	c.StruckAt = time.Time{}
-	for i := range live {
-		v := &live[i]
-		if !v.RevokedAt.IsZero() && v.Reason != CertificateHold && (c.StruckAt.IsZero() || v.RevokedAt.Before(c.StruckAt)) {
-			c.StruckAt = v.RevokedAt
+// StruckSince is since when one of the versions is revoked for good; zero: none is. A hold may be lifted.
+func StruckSince(used []Version) (first time.Time) {
+	for i := range used {
+		v := &used[i]
+		if !v.RevokedAt.IsZero() && v.Reason != CertificateHold && (first.IsZero() || v.RevokedAt.Before(first)) {
+			first = v.RevokedAt
 		}
 	}
+	return first
+}
+
+// struck notes which of the versions in use are revoked, unless it is closed: then none need be replaced.
+func (c *Certificate) struck(used []Version) {
+	c.StruckAt = time.Time{}
+	if _, closed := c.Closed(); !closed {
+		c.StruckAt = StruckSince(used)
+	}
+}
+
+// Strike plans anew by which of the versions in use are revoked: those that are served beside the newest.
+func (c *Certificate) Strike(used []Version, policy *RenewalPolicy) {
+	c.struck(used)
+	c.Plan(policy)
 }
 
 // Use records when the first of the versions in use ends; warnings begin anew when that moved.
@@ -339,11 +353,11 @@ func (c *Certificate) Abandon(policy *RenewalPolicy, now time.Time) {
 }
 
 // Hasten has the certificate Expiring, and due at once, where one of the versions in use is revoked for good.
-func (c *Certificate) Hasten(live []Version, policy *RenewalPolicy, now time.Time) {
+func (c *Certificate) Hasten(used []Version, policy *RenewalPolicy, now time.Time) {
 	if _, closed := c.Closed(); closed {
 		return
 	}
-	if c.struck(live); c.StruckAt.IsZero() {
+	if c.struck(used); c.StruckAt.IsZero() {
 		return
 	}
 	if c.openWindow(); policy.AutoRenew && c.OpenJob == "" {
@@ -357,6 +371,9 @@ func (c *Certificate) SetBack(policy *RenewalPolicy, now time.Time) {
 	if c.FailedAt.After(now) {
 		c.FailedAt = now
 	}
+	if c.StruckAt.After(now) {
+		c.StruckAt = now
+	}
 	if c.Plan(policy); !c.RenewAt.IsZero() && c.NotBefore.After(now.Add(Ahead)) {
 		c.RenewAt = now
 	}
@@ -367,7 +384,7 @@ func (c *Certificate) Revoke(reason string, now time.Time) {
 	if c.RevokedAt.IsZero() {
 		c.RevokedAt = now
 	}
-	c.Reason, c.RenewAt, c.NoteAt = reason, time.Time{}, time.Time{}
+	c.Reason, c.RenewAt, c.NoteAt, c.StruckAt = reason, time.Time{}, time.Time{}, time.Time{}
 }
 
 // Release lifts a hold.
@@ -378,7 +395,7 @@ func (c *Certificate) Release(policy *RenewalPolicy) {
 
 // Archive takes the certificate out of the lists; its history stays.
 func (c *Certificate) Archive(now time.Time) {
-	c.ArchivedAt, c.RenewAt, c.NoteAt = now, time.Time{}, time.Time{}
+	c.ArchivedAt, c.RenewAt, c.NoteAt, c.StruckAt = now, time.Time{}, time.Time{}, time.Time{}
 }
 
 // FoldKey is where the certificate counts: what is stored of its state, and the days on which it ends and is renewed.

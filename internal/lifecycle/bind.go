@@ -201,19 +201,29 @@ func (s *Service) join(tx *store.Tx, c *leafward.Certificate, a around, slots []
 
 // inUse are the newest versions of the slots that serve the certificate as it is now; all its newest ones when none of
 // those slots has a version yet.
-func inUse(tx *store.Tx, c *leafward.Certificate) ([]leafward.Version, error) {
-	targets, err := tx.TargetsOf(c.ID)
+func inUse(v *store.View, c *leafward.Certificate) (live []leafward.Version, err error) {
+	live, _, err = served(v, c)
+	return live, err
+}
+
+// served are those, and with them the revoked ones that still serve it at a target.
+func served(v *store.View, c *leafward.Certificate) (live, all []leafward.Version, err error) {
+	targets, err := v.TargetsOf(c.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	current, err := tx.CurrentVersions(c.ID)
+	current, err := v.CurrentVersions(c.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slots := slotsOf(c, targets)
-	live := slices.DeleteFunc(slices.Clone(current), func(v leafward.Version) bool { return !slices.Contains(slots, v.Slot) })
+	live = slices.DeleteFunc(slices.Clone(current), func(v leafward.Version) bool { return !slices.Contains(slots, v.Slot) })
 	if len(live) == 0 {
 		live = current
 	}
-	return live, nil
+	if len(targets) == 0 {
+		return live, live, nil
+	}
+	revoked, err := v.StruckVersions(c.ID)
+	return live, append(revoked, live...), err
 }

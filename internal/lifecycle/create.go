@@ -208,11 +208,12 @@ func (s *Service) apply(tx *store.Tx, before *Shown, c *leafward.Certificate, a 
 		return "", err
 	}
 	if moved {
-		live, err := inUse(tx, c)
+		live, used, err := served(&tx.View, c)
 		if err != nil {
 			return "", err
 		}
 		c.Follow(live, &a.policy)
+		c.Strike(used, &a.policy)
 		tx.PutCertificate(c)
 	}
 	tx.Record(leafward.CertificateUpdated, c.ID, c.Team, leafward.Details{"targets": want, "spec": c.Spec})

@@ -197,6 +197,8 @@ func (t *taking) version(c *candidate) leafward.Version {
 		k = leafward.Key{Row: leafward.Row{ID: store.NewID("kp")}, SPKI: c.spki, Algorithm: c.kind.Algorithm, Size: c.kind.Size, Custody: leafward.UnknownKey, Holder: clientSlot, Retrieval: "never"}
 		t.keys[c.spki] = k
 		t.added.keys = append(t.added.keys, k)
+	} else {
+		t.tx.UseKeyPair(k.ID)
 	}
 	ders := c.chain()
 	chain, stored := t.chains[string(slices.Concat(ders...))]

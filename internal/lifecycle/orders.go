@@ -307,11 +307,12 @@ func (o *Orders) store(tx *store.Tx, j leafward.Job, t *task, chain issuer.Chain
 	}
 	request.State, request.Version = leafward.RequestIssued, v.ID
 	tx.PutRequest(&request)
-	live, err := inUse(tx, &c)
+	live, used, err := served(&tx.View, &c)
 	if err != nil {
 		return err
 	}
 	c.Activate(&v, live, &policy, tx.Now)
+	c.Strike(used, &policy)
 	tx.PutCertificate(&c)
 	recordIssued(tx, &t.certificate, &v)
 	_, err = install(tx, &c, &v, &policy, j.Parent, j.Batch)
@@ -355,8 +356,12 @@ func keyRow(tx *store.Tx, csr *pki.CSR, slot string) (string, error) {
 	if err == nil && found && !known.CompromisedAt.IsZero() {
 		err = leafward.Errorf(leafward.Denied, "make a new key", "the key was reported as compromised meanwhile")
 	}
-	if err != nil || found {
-		return known.ID, err
+	if err != nil {
+		return "", err
+	}
+	if found {
+		tx.UseKeyPair(known.ID)
+		return known.ID, tx.Err()
 	}
 	k := leafward.Key{SPKI: spki, Algorithm: csr.Kind.Algorithm, Size: csr.Kind.Size, Custody: leafward.ClientKey, Holder: slot, Retrieval: "never"}
 	if slot != clientSlot {
@@ -433,6 +438,13 @@ func succeed(tx *store.Tx, c *leafward.Certificate, root *leafward.Job, policy *
 	if err := use(tx, c, policy); err != nil {
 		return err
 	}
+	if !c.StruckAt.IsZero() {
+		_, used, err := served(&tx.View, c)
+		if err != nil {
+			return err
+		}
+		c.Strike(used, policy)
+	}
 	if root.Type == leafward.Renewal {
 		tx.Record(leafward.CertificateRenewed, c.ID, c.Team, leafward.Details{"version": c.Version, "job": root.ID})
 	}
@@ -455,7 +467,7 @@ func use(tx *store.Tx, c *leafward.Certificate, policy *leafward.RenewalPolicy) 
 		return err
 	}
 	if end.IsZero() {
-		live, err := inUse(tx, c)
+		live, err := inUse(&tx.View, c)
 		if err != nil || len(live) == 0 {
 			return err
 		}

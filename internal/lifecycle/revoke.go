@@ -61,7 +61,7 @@ func (s *Service) Revoke(ctx context.Context, id string, r Revocation, once Once
 		return shown, err
 	}
 	err = s.db.View(ctx, func(v *store.View) error {
-		shown.Also, err = v.LostWith(id)
+		shown.Also, err = v.LostWith(id, r.Version)
 		return err
 	})
 	return shown, err
@@ -297,12 +297,12 @@ func hasten(tx *store.Tx, id string) error {
 	if err != nil || !found {
 		return err
 	}
-	live, err := inUse(tx, &c)
+	_, used, err := served(&tx.View, &c)
 	if err != nil {
 		return err
 	}
 	before := c
-	if c.Hasten(live, &policy, tx.Now); !before.RenewAt.Equal(c.RenewAt) || !before.StruckAt.Equal(c.StruckAt) {
+	if c.Hasten(used, &policy, tx.Now); !before.RenewAt.Equal(c.RenewAt) || !before.StruckAt.Equal(c.StruckAt) {
 		tx.PutCertificate(&c)
 	}
 	return tx.Err()

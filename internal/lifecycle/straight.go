@@ -3,12 +3,16 @@ package lifecycle
 import (
 	"context"
 	"crypto/x509"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/issuer"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 )
+
+// straightTime bounds how long it takes to sign and record what nothing else keeps waiting.
+const straightTime = 15 * time.Second
 
 // signed is a new certificate that was signed before it is recorded.
 type signed struct {
@@ -37,16 +41,21 @@ func (s *Service) straight(ctx context.Context, n *fresh, once Once) (shown Show
 	}
 	n.ask = o.request.ID
 	signer, ready := s.orders.immediate(ctx, o.issuer)
-	if !ready || waits && !s.orders.keyed(&o) {
+	if !ready || waits && !o.keyless() {
 		return shown, false, nil
 	}
 	leave, err := s.engine.Enter(ctx, laneOf(o.issuer.ID))
-	if err != nil {
+	switch {
+	case waits && leafward.KindOf(err) == leafward.Later: // a job waits longer for its turn
+		return shown, false, nil
+	case err != nil:
 		return shown, true, err
 	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), straightTime) // who hangs up leaves no serial without a certificate
+	defer stop()
 	func() {
 		defer leave()
-		ready = s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), signer, &o)
+		ready = (!waits || s.orders.keyed(&o)) && s.orders.sign(leafward.WithActor(ctx, leafward.System("issuance")), signer, &o)
 	}()
 	if !ready {
 		return shown, false, ctx.Err()
@@ -94,12 +103,13 @@ func (s *Service) prepare(ctx context.Context, n *fresh, once Once, o *signed) (
 	return ready, err
 }
 
-// keyed makes the key and the CSR of a certificate whose key the server makes; false where another holds it, or where it
-// takes so long that it is left to the workers.
+// keyless tells whether the server is to make the key, unless that takes so long that it is left to the workers.
+func (o *signed) keyless() bool {
+	return o.certificate.KeySource == leafward.ServerKey && keyOf(&o.certificate, &o.profile).Algorithm != pki.RSA
+}
+
+// keyed makes the key and the CSR of a certificate whose key the server makes; false where anything goes wrong.
 func (o *Orders) keyed(s *signed) bool {
-	if s.certificate.KeySource != leafward.ServerKey || keyOf(&s.certificate, &s.profile).Algorithm == pki.RSA {
-		return false
-	}
 	key, der, err := o.newKey(&s.task)
 	if err != nil {
 		return false

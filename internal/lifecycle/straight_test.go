@@ -3,11 +3,14 @@ package lifecycle_test
 import (
 	"crypto"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leafward/leafward"
+	"github.com/leafward/leafward/internal/job"
 	"github.com/leafward/leafward/internal/lifecycle"
 	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
@@ -78,6 +81,28 @@ func TestBothWaysToAKeyOfTheServerLeaveTheSame(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWhoWaitsForAKeyOfTheServerIsNotSentAwayWhereAnIssuerIsBusy(t *testing.T) {
+	w := start(t, storetest.SQLite(t, nil))
+	w.stop()
+	log := slog.New(slog.DiscardHandler)
+	kinds := append(w.orders.Kinds(), job.Kind{Name: leafward.DeployJob}, job.Kind{Name: leafward.ProveJob})
+	engine, err := job.New(job.Config{DB: w.db, Log: log, Points: w.points, Worker: "w-narrow", Kinds: kinds, Workers: 4, Grace: time.Millisecond, LaneLimit: func(string) int { return 1 }})
+	check(t, err)
+	narrow := lifecycle.New(engine, w.orders, log)
+	leave, err := engine.Enter(w.ctx, "issuer/iss-local")
+	check(t, err)
+	defer leave()
+	made, err := narrow.Create(w.ctx, of("a.example.com", serverKey), lifecycle.Asked{Waits: true}, lifecycle.Once{})
+	check(t, err)
+	if made.Version != nil || made.OpenJob == "" {
+		t.Errorf("it is %s, and no job waits for its turn", made.Status)
+	}
+	_, err = narrow.Create(w.ctx, of(""), lifecycle.Asked{CSR: csr(t, newKey(t), "b.example.com")}, lifecycle.Once{})
+	if leafward.KindOf(err) != leafward.Later {
+		t.Errorf("who brings a CSR is answered %v", err)
+	}
 }
 
 // traces are what is stored of a certificate with one version, without what is its own: ids, names, moments and bytes.

@@ -16,10 +16,11 @@ import (
 
 // How often the schedules look, and how much they change in one transaction.
 const (
-	sweepEvery = 10 * time.Second
-	noteEvery  = 30 * time.Second
-	foldEvery  = 10 * time.Second
-	sweepBatch = 50
+	sweepEvery  = 10 * time.Second
+	noteEvery   = 30 * time.Second
+	struckEvery = time.Minute
+	foldEvery   = 10 * time.Second
+	sweepBatch  = 50
 
 	sweepMost = 10_000                // that one look at what is due takes up
 	sweepPace = 20 * time.Millisecond // between what one look begins, so that what people ask for meanwhile comes in between
@@ -31,6 +32,7 @@ func (o *Orders) Schedules() []job.Schedule {
 		{Name: "renewals", Every: sweepEvery, Run: o.Sweep},
 		{Name: "clock", Every: time.Hour, Settled: true, Run: o.setBack},
 		{Name: "expiry", Every: noteEvery, Run: o.Note},
+		{Name: "struck", Every: struckEvery, Run: o.restrike},
 		{Name: "counts", Every: foldEvery, Run: o.fold},
 		{Name: "idempotency", Every: time.Hour, Run: o.forget},
 	}
@@ -251,6 +253,61 @@ func (o *Orders) setBack(ctx context.Context) error {
 		}
 		return len(ahead), nil
 	})
+}
+
+// restrike looks whether a version in use is still revoked where one was: another may have been proved, or its target be gone.
+func (o *Orders) restrike(ctx context.Context) error {
+	for after := ""; ; {
+		var batch []leafward.Certificate
+		var over []string
+		err := o.db.View(ctx, func(v *store.View) (err error) {
+			if batch, err = v.StruckCertificates(after, sweepBatch); err != nil {
+				return err
+			}
+			for i := range batch {
+				_, used, err := served(v, &batch[i])
+				if err != nil {
+					return err
+				}
+				if leafward.StruckSince(used).IsZero() {
+					over = append(over, batch[i].ID)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range over {
+			if err := o.db.Write(ctx, func(tx *store.Tx) error { return unstrike(tx, id) }); err != nil {
+				return err
+			}
+		}
+		if len(batch) < sweepBatch {
+			return nil
+		}
+		after = batch[len(batch)-1].ID
+	}
+}
+
+// unstrike plans a certificate by the versions that are in use now.
+func unstrike(tx *store.Tx, id string) error {
+	c, err := tx.Certificate(id)
+	if err != nil {
+		return err
+	}
+	policy, err := tx.RenewalPolicy(c.Policy)
+	if err != nil {
+		return err
+	}
+	live, used, err := served(&tx.View, &c)
+	if err != nil {
+		return err
+	}
+	c.Follow(live, &policy)
+	c.Strike(used, &policy)
+	tx.PutCertificate(&c)
+	return tx.Err()
 }
 
 // fold adds up the counts that PostgreSQL transactions left.

@@ -3,6 +3,7 @@
 package lifecycle_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -280,6 +281,32 @@ func TestAKeyThatIsLostWithTheServerThatMadeItIsNotCertifiedLater(t *testing.T) 
 		check(t, err)
 		if again.ID != made.ID || again.Version.ID != made.Version.ID {
 			t.Error("the repeated request made another")
+		}
+	})
+}
+
+func TestWhoHangsUpWhileHisCertificateIsSignedLeavesACertificate(t *testing.T) {
+	eachClock(t, func(t *testing.T, w *world, _ *hook.Clock) {
+		before := w.serials(t)
+		create := func(ctx context.Context) (lifecycle.Shown, error) {
+			once := lifecycle.Once{Operation: "createCertificate", Key: "k-1", Body: []byte("body"), Replayed: new(bool)}
+			return w.Create(ctx, of("a.example.com", serverKey), lifecycle.Asked{Waits: true}, once)
+		}
+		check(t, w.points.Set("ca.after-sign", "1*block"))
+		ctx, hangUp := context.WithCancel(w.ctx)
+		made := make(chan lifecycle.Shown, 1)
+		go func() {
+			shown, _ := create(ctx)
+			made <- shown
+		}()
+		w.wait(t, "the signature", func() bool { return w.serials(t) > before })
+		hangUp()
+		w.points.Clear("ca.after-sign")
+		first := <-made
+		again, err := create(w.ctx)
+		check(t, err)
+		if again.Version == nil || again.ID != first.ID || w.serials(t)-before != 1 {
+			t.Errorf("asked again, it is %s, and of %d serials", again.Status, w.serials(t)-before)
 		}
 	})
 }

@@ -234,10 +234,10 @@ func (v *View) CountDue() (n int64, err error) {
 	return n, err
 }
 
-// CertificatesAhead are up to limit certificates that can be renewed, and that failed, or begin, later than any clock should
-// show.
+// CertificatesAhead are up to limit certificates that can be renewed, and that failed, begin or lost a version later than any clock
+// should show.
 func (v *View) CertificatesAhead(limit int) ([]leafward.Certificate, error) {
-	return selectAll(v, certificates(), "WHERE (failed_at > $1 OR not_before > $1) AND open_job = '' AND archived_at = 0 AND revoked_at = 0 AND renew_at > $2 ORDER BY id LIMIT $3",
+	return selectAll(v, certificates(), "WHERE ((failed_at > $1 OR not_before > $1) AND renew_at > $2 OR struck_at > $1) AND open_job = '' AND archived_at = 0 AND revoked_at = 0 ORDER BY id LIMIT $3",
 		micros(v.Now.Add(leafward.Ahead)), micros(v.Now), limit)
 }
 
@@ -358,14 +358,18 @@ func (v *View) VersionsOfKey(key string) ([]leafward.Version, error) {
 	return selectAll(v, versions(), "WHERE key_id = $1 AND not_after > $2", key, micros(v.Now))
 }
 
-// LostWith are the other certificates inside the actor's scope of which a version that has not ended is revoked because a key
-// of this one is compromised.
-func (v *View) LostWith(id string) (others []string, err error) {
+// LostWith are the other certificates inside the actor's scope of which a version in use is revoked because it has the compromised
+// key of a version of this one, or of the one that is given, which has not ended.
+func (v *View) LostWith(certificate, version string) (others []string, err error) {
 	s := newSelection(v.Actor, "w.team")
-	s.and("w.certificate <> ?", id)
-	s.and("w.revoked_at > 0 AND w.revocation_reason = ?", leafward.KeyCompromise)
-	s.and("w.not_after > ?", micros(v.Now))
-	s.and("w.key_id IN (SELECT key_id FROM versions WHERE certificate = ? AND revocation_reason = ?)", id, leafward.KeyCompromise)
+	s.and("w.certificate <> ?", certificate)
+	s.and("w.revocation_reason = ? AND w.not_after > ?", leafward.KeyCompromise, micros(v.Now))
+	keys, args := "SELECT key_id FROM versions WHERE certificate = ? AND revocation_reason = ? AND not_after > ?", []any{certificate, leafward.KeyCompromise, micros(v.Now)}
+	if version != "" {
+		keys, args = keys+" AND id = ?", append(args, version)
+	}
+	s.and("w.key_id IN ("+keys+")", args...)
+	s.and("EXISTS (SELECT 1 FROM certificates c WHERE c.id = w.certificate AND c.struck_at > 0)")
 	err = v.rows(func(scan func(...any) error) error {
 		var other string
 		err := scan(&other)
@@ -491,6 +495,16 @@ func (v *View) EarliestProved(certificate string) (time.Time, error) {
 	var end int64
 	_, err := v.one("SELECT coalesce(min(v.not_after), 0) FROM installations i JOIN versions v ON v.id = i.proved WHERE i.certificate = $1", []any{certificate}, &end)
 	return instant(end), err
+}
+
+// StruckVersions are the revoked ones among the proved versions of a certificate: they are served.
+func (v *View) StruckVersions(certificate string) ([]leafward.Version, error) {
+	return selectAll(v, versions(), "WHERE revoked_at > 0 AND id IN (SELECT proved FROM installations WHERE certificate = $1)", certificate)
+}
+
+// StruckCertificates are up to limit certificates of which a version in use is revoked, behind the id and in the order of ids.
+func (v *View) StruckCertificates(after string, limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE archived_at = 0 AND struck_at > 0 AND id > $1 ORDER BY id LIMIT $2", after, limit)
 }
 
 // CertificatesOfPolicy are up to limit certificates of a renewal policy, behind the id and in the order of ids, that can

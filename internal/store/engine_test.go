@@ -169,7 +169,7 @@ func TestOneTextOfSQLServesBothEngines(t *testing.T) {
 	apart := map[string]string{
 		"db.go": "opening", "dialect.go": "the dialect", "migrate.go": "the lock under which one replica migrates", "write.go": "one writer, or transactions that run again",
 		"certificate.go": "counts move in the transaction, or are added up later", "event.go": "the writer numbers events, or the holder of a lease",
-		"event_list.go": "likewise", "follow.go": "likewise", "tx.go": "the clock of the database", "snapshot.go": "PostgreSQL has a tool of its own for copies",
+		"event_list.go": "likewise", "follow.go": "likewise", "tx.go": "the clock of the database", "keypair.go": "transactions beside each other, of which one must run again", "snapshot.go": "PostgreSQL has a tool of its own for copies",
 	}
 	asks := regexp.MustCompile(`"sqlite"|"postgres"|writer [!=]= nil|postgresDialect|sqliteDialect`)
 	files, err := filepath.Glob("*.go")

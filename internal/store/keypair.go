@@ -18,6 +18,15 @@ func (tx *Tx) AddKeyPair(k *leafward.Key) { add(tx, keyPairs(), "kp", k) }
 // PutKeyPair writes a key pair that was read in this transaction.
 func (tx *Tx) PutKeyPair(k *leafward.Key) { put(tx, keyPairs(), k) }
 
+// UseKeyPair has whoever compromises a key that was read in this transaction, and is certified in it, run before or after it, and
+// not beside: a transaction of PostgreSQL would not see what the other one writes. On SQLite none runs beside another.
+func (tx *Tx) UseKeyPair(id string) {
+	if tx.name == "postgres" {
+		tx.send("UPDATE keys SET revision = revision + 1 WHERE id = $1", id)
+		delete(tx.rowsRead, keyPairs().name+"/"+id)
+	}
+}
+
 // CompromiseKey closes a key for ever, no authority certifies it again, and gives its SPKI hash; "" for one that is not here.
 func (tx *Tx) CompromiseKey(id string) (spki string, err error) {
 	k, found, err := selectOne(&tx.View, keyPairs(), "WHERE id = $1", id)
