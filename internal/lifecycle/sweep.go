@@ -257,7 +257,7 @@ func (o *Orders) setBack(ctx context.Context) error {
 
 // restrike looks whether a version in use is still revoked where one was: another may have been proved, or its target be gone.
 func (o *Orders) restrike(ctx context.Context) error {
-	for after := ""; ; {
+	for after := (leafward.Row{}); ; {
 		var batch []leafward.Certificate
 		var over []string
 		err := o.db.View(ctx, func(v *store.View) (err error) {
@@ -286,7 +286,7 @@ func (o *Orders) restrike(ctx context.Context) error {
 		if len(batch) < sweepBatch {
 			return nil
 		}
-		after = batch[len(batch)-1].ID
+		after = batch[len(batch)-1].Row
 	}
 }
 

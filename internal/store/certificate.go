@@ -502,10 +502,13 @@ func (v *View) StruckVersions(certificate string) ([]leafward.Version, error) {
 	return selectAll(v, versions(), "WHERE revoked_at > 0 AND id IN (SELECT proved FROM installations WHERE certificate = $1)", certificate)
 }
 
-// StruckCertificates are up to limit certificates of which a version in use is revoked, behind the id and in the order of ids.
-func (v *View) StruckCertificates(after string, limit int) ([]leafward.Certificate, error) {
-	return selectAll(v, certificates(), "WHERE archived_at = 0 AND struck_at > 0 AND id > $1 ORDER BY id LIMIT $2", after, limit)
+// StruckCertificates are up to limit certificates of which a version in use is revoked, behind another one in the order in which
+// they were made.
+func (v *View) StruckCertificates(after leafward.Row, limit int) ([]leafward.Certificate, error) {
+	return selectAll(v, certificates(), "WHERE "+struckBehind+" LIMIT $3", micros(after.CreatedAt), after.ID, limit)
 }
+
+const struckBehind = "struck_at > 0 AND (created_at, id) > ($1, $2) ORDER BY created_at, id"
 
 // CertificatesOfPolicy are up to limit certificates of a renewal policy, behind the id and in the order of ids, that can
 // still be planned.
