@@ -78,7 +78,7 @@ type listing[T any] struct {
 	given func(name, value string) (any, error)
 	fixed string                                                                // condition that always holds
 	total func(*View, leafward.Query) (int64, bool, error)                      // a total from a fold, ok when it has one
-	broad func(q leafward.Query, filter string) bool                            // that many fit a filter, and few another one of the query
+	broad func(q leafward.Query, filter string) bool                            // that many fit a filter ("": the actor's scope), and few another one of the query
 	floor func(*View, leafward.Query) (int64, error)                            // a part of a total from a fold
 	plain func(*View, leafward.Query) (condition string, args []any, err error) // from the whole query, such as leaving archived rows out
 	terms func(leafward.Query) []string                                         // nouns of the words it is found by; its own when nil
@@ -143,7 +143,11 @@ func (l listing[T]) check(v *View, q leafward.Query, key string, out leafward.Li
 	p.Check(out.PerPage >= 1 && out.PerPage <= leafward.MaxPerPage, "per_page", "is out of range", fmt.Sprintf("use 1 to %d", leafward.MaxPerPage))
 	p.Check(q.Cursor == "" || q.Page <= 1, "cursor", "and page exclude each other", "send only one of them")
 	p.Check(l.sorts[key] != "", "sort", fmt.Sprintf("%.60q is not a key of this list", key), "use one of "+strings.Join(slices.Sorted(maps.Keys(l.sorts)), ", ")+", with - in front for descending")
-	s := newSelection(v.Actor, l.scope)
+	scope := l.scope
+	if l.broad != nil && l.broad(q, "") {
+		scope = v.plus + scope
+	}
+	s := newSelection(v.Actor, scope)
 	if l.fixed != "" {
 		s.and(l.fixed)
 	}
