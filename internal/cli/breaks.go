@@ -51,14 +51,22 @@ func (r *run) struck(ctx context.Context, now *standing) error {
 		return err
 	}
 	for i := range page.Data {
-		c := &page.Data[i]
-		now.Breaks = append(now.Breaks, breaking{
-			What: "certificate " + c.Name + ": its version is revoked " + when(c.VersionRevokedAt, time.Now()), Why: "clients that ask whether it is revoked refuse it",
-			Fix: "leafward cert renew " + quoted(c.Name) + r.where.flags(), Bad: true,
-		})
+		now.Breaks = append(now.Breaks, struckBreak(&page.Data[i], r.where.flags()))
 	}
-	now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(leafward.StatusExpiring)+r.where.flags())
+	now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(leafward.StatusExpiring)+" --version-revoked"+r.where.flags())
 	return nil
+}
+
+// struckBreak tells of a certificate of which a version in use is revoked.
+func struckBreak(c *api.Certificate, flags string) breaking {
+	b := breaking{
+		What: "certificate " + c.Name + ": its version is revoked " + when(c.VersionRevokedAt, time.Now()), Why: "clients that ask whether it is revoked refuse it",
+		Fix: "leafward cert renew " + quoted(c.Name) + flags, Bad: true,
+	}
+	if c.WaitingFor != "" {
+		b.Fix += ", since by itself it waits for " + c.WaitingFor
+	}
+	return b
 }
 
 // awaited finds the issuances and renewals that wait for somebody's CSR.
@@ -136,14 +144,22 @@ func (r *run) late(ctx context.Context, now *standing) error {
 		return err
 	}
 	for i := range page.Data {
-		if c := &page.Data[i]; c.WaitingFor != "" {
-			now.Breaks = append(now.Breaks, breaking{
-				What: "certificate " + c.Name + ": it is due, and ends " + when(c.ExpiresAt, time.Now()), Why: "waits for " + c.WaitingFor,
-				Fix: "start the servers with a greater --max-renewals-per-hour, or renew it now: leafward cert renew " + quoted(c.Name) + r.where.flags(),
-			})
+		if b, waits := lateBreak(&page.Data[i], r.where.flags()); waits {
+			now.Breaks = append(now.Breaks, b)
 		}
 	}
 	return nil
+}
+
+// lateBreak tells of a certificate that is due and waits for something. One that lost its version is told of as such.
+func lateBreak(c *api.Certificate, flags string) (b breaking, waits bool) {
+	if c.WaitingFor == "" || c.VersionRevokedAt != nil {
+		return b, false
+	}
+	return breaking{
+		What: "certificate " + c.Name + ": it is due, and ends " + when(c.ExpiresAt, time.Now()), Why: "waits for " + c.WaitingFor,
+		Fix: "start the servers with a greater --max-renewals-per-hour, or renew it now: leafward cert renew " + quoted(c.Name) + flags,
+	}, true
 }
 
 // brokenAgents finds the agents that are silent or not well.

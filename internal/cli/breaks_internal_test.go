@@ -31,3 +31,29 @@ func TestWorkThatWaitsForLongIsToldWithWhatItWaitsFor(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+func TestACertificateThatLostItsVersionIsToldOfOnceAlsoWhileItWaits(t *testing.T) {
+	at := time.Now().Add(-time.Minute)
+	for name, c := range map[string]struct {
+		cert       api.Certificate
+		late       bool
+		fix, waits string // the last "" is nothing that is waited for
+	}{
+		"due and waits":           {api.Certificate{WaitingFor: "its turn"}, true, "", ""},
+		"due":                     {api.Certificate{}, false, "", ""},
+		"lost its version":        {api.Certificate{VersionRevokedAt: &at}, false, "leafward cert renew shop.example.com --data-dir d", ""},
+		"lost its version, waits": {api.Certificate{VersionRevokedAt: &at, WaitingFor: "its turn"}, false, "leafward cert renew shop.example.com --data-dir d", "waits for its turn"},
+	} {
+		c.cert.Name, c.cert.ExpiresAt = "shop.example.com", &at
+		if b, late := lateBreak(&c.cert, ""); late != c.late || late && b.Why != "waits for its turn" {
+			t.Errorf("%s: late is %t, %+v", name, late, b)
+		}
+		if c.fix == "" {
+			continue
+		}
+		b := struckBreak(&c.cert, " --data-dir d")
+		if !b.Bad || !strings.HasPrefix(b.Fix, c.fix) || strings.Contains(b.Fix, "waits") != (c.waits != "") || !strings.Contains(b.Fix, c.waits) {
+			t.Errorf("%s: %+v", name, b)
+		}
+	}
+}

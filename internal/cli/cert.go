@@ -28,6 +28,7 @@ type certList struct {
 	limited
 	Search      string `short:"q" placeholder:"TEXT" help:"Only those with a name, serial, fingerprint or tag that begins so."`
 	Status      string `placeholder:"STATE" help:"Only Pending, Active, Expiring, Expired, RenewalInProgress, Failed, Revoked or Archived; without it all but archived ones."`
+	Struck      bool   `name:"version-revoked" help:"Only those of which a version in use is revoked although the certificate is not."`
 	Target      string `placeholder:"NAME" help:"Only those at this target."`
 	Agent       string `placeholder:"NAME" help:"Only those of this agent."`
 	Issuer      string `placeholder:"NAME" help:"Only those of this issuer."`
@@ -42,6 +43,9 @@ type certList struct {
 // filter finds what the flags name.
 func (c *certList) filter(ctx context.Context, r *run) (in api.ListCertificatesInput, err error) {
 	in = api.ListCertificatesInput{Status: c.Status, Environment: c.Environment}
+	if c.Struck {
+		in.VersionRevoked = "true"
+	}
 	for _, given := range []struct {
 		to   *string
 		name string
