@@ -239,7 +239,7 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 	if done.JobID != "" {
 		r.say(good, "", "the replacement of %s has begun", what)
 		r.alsoRevoked(ctx, done.AlsoRevoked)
-		return r.conclude(ctx, id, done.JobID, "replacement", c.waiting)
+		return r.replaced(ctx, &done, c.waiting)
 	}
 	return r.answer(struckCert{done.Certificate, done.AlsoRevoked}, func() {
 		next := "get a new one under another name; leafward cert archive " + quoted(done.Certificate.Name) + r.where.flags() + " frees this one"
@@ -258,6 +258,22 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 type struckCert struct {
 	api.Certificate
 	AlsoRevoked []string `json:"also_revoked"` // ids of certificates that have the compromised key
+}
+
+// replaced concludes a replacement. It answers what else lost a version also when nobody knows yet how that ends.
+func (r *run) replaced(ctx context.Context, done *api.Revocation, w waiting) error {
+	answered := false
+	wrong := r.concludeAs(ctx, done.Certificate.ID, done.JobID, "replacement", w, func(now api.Certificate) any {
+		answered = true
+		return struckCert{now, done.AlsoRevoked}
+	})
+	if answered {
+		return wrong
+	}
+	if err := r.answer(struckCert{done.Certificate, done.AlsoRevoked}, func() {}); err != nil {
+		return err
+	}
+	return wrong
 }
 
 // alsoRevoked tells of the certificates that lost versions because they have the compromised key.
@@ -339,7 +355,7 @@ func (r *run) revoking(c *api.Certificate) string {
 	case bytes.Equal(leaf.RawIssuer, leaf.RawSubject):
 		return "take it from wherever it is trusted, for it signed itself and nobody revokes it"
 	}
-	return fmt.Sprintf("have %.200s revoke it, which signed it, by its serial number %s", leaf.Issuer, c.Version.SerialNumber)
+	return fmt.Sprintf("have %.200s revoke it, which signed it, by its serial number 0x%s", leaf.Issuer, c.Version.SerialNumber)
 }
 
 // foreign tells whether the version in use was signed elsewhere, on nobody's request here.

@@ -85,6 +85,11 @@ func (r *run) answered(cert api.Certificate) error {
 // conclude waits for the end of the work on a certificate unless told not to, and answers how the certificate is then.
 // It fails when the work did.
 func (r *run) conclude(ctx context.Context, id, job, work string, w waiting) error {
+	return r.concludeAs(ctx, id, job, work, w, func(c api.Certificate) any { return c })
+}
+
+// concludeAs is conclude for an answer that says more than how the certificate is.
+func (r *run) concludeAs(ctx context.Context, id, job, work string, w waiting, in func(api.Certificate) any) error {
 	ended, err := r.outcome(ctx, job, w)
 	if err != nil {
 		return err
@@ -93,7 +98,7 @@ func (r *run) conclude(ctx context.Context, id, job, work string, w waiting) err
 	if err != nil {
 		return err
 	}
-	if err := r.answer(cert, func() {}); err != nil {
+	if err := r.answer(in(cert), func() {}); err != nil {
 		return err
 	}
 	look := "leafward cert get " + quoted(cert.Name) + r.where.flags()

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -276,10 +277,52 @@ func TestACertificateThatLosesItsVersionByAnothersKeyIsTold(t *testing.T) {
 	}
 	d.ok("cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
 	d.ok("status").has(t, 0, "nothing is broken")
+	d.ok("cert", "list", "--version-revoked").has(t, 0, "no such certificates")
 	d.ok("cert", "revoke", "a.example.com", "--reason", "keyCompromise").has(t, 0, "b.example.com has the same key: its version is revoked as well", "leafward cert renew b.example.com")
 	d.ok("cert", "get", "b.example.com").has(t, 0, "Expiring", "revoked: keyCompromise")
 	d.ok("cert", "list").has(t, 0, "its version is revoked")
+	lost := answer[rows[api.Certificate]](d, "cert", "list", "--status", "Expiring", "--version-revoked")
+	if len(lost.Data) != 1 || lost.Data[0].Name != "b.example.com" {
+		t.Errorf("of those that lost a version are listed %+v", lost.Data)
+	}
 	d.typed("status").has(t, 1, "certificate b.example.com: its version is revoked", "do   leafward cert renew b.example.com")
+}
+
+func TestAReplacementAnswersScriptsWithWhoElseLostAVersion(t *testing.T) {
+	d, out := atServer(t), t.TempDir()
+	d.ok("cert", "create", "a.example.com") // whose key an agent may make later
+	d.ok("issue", "a.example.com", "--out", out)
+	text, err := os.ReadFile(filepath.Join(out, "a.example.com.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.ParsePrivateKeyPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := answer[api.Certificate](d, "cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
+	tells := func(said said) {
+		t.Helper()
+		var lost struct {
+			Name string
+			Also []string `json:"also_revoked"`
+		}
+		if err := json.Unmarshal([]byte(said.out), &lost); err != nil || lost.Name != "a.example.com" || len(lost.Also) != 1 || lost.Also[0] != same.ID {
+			t.Errorf("%v: %s lost its version as well, and answered is %+v", err, same.ID, said)
+		}
+	}
+	revoke := []string{"cert", "revoke", "a.example.com", "--reason", "keyCompromise", "--replace", "--json"}
+	tells(d.ok(revoke...))
+	tells(d.ok(append(revoke, "--no-wait")...)) // asked again it answers the same
+	d.ok("job", "cancel", "a.example.com")
+	if _, err := api.RegisterAgent.Call(t.Context(), d.Admin, api.Make[api.AgentRegister]{Body: api.AgentRegister{Name: api.Some("web1")}}); err != nil {
+		t.Fatal(err)
+	}
+	d.ok("target", "add", "shop", "--type", "nginx", "--agent", "web1", "--cert-path", "/etc/nginx/shop.pem", "--key-path", "/etc/nginx/shop.key")
+	d.ok("cert", "bind", "a.example.com", "shop", "--no-wait")
+	late := d.typed(append(revoke, "--timeout", "1ms")...) // the agent never comes
+	late.has(t, 1, "it is not done after 1ms")
+	tells(late)
 }
 
 func TestNamesThatTwoTeamsUseAreAmbiguous(t *testing.T) {

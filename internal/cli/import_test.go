@@ -111,7 +111,7 @@ func TestWhatIsAdvisedForAnArchivedCertificateWorks(t *testing.T) {
 	d.ok("import", file)
 	d.refused("conflict", "by another authority", "cert", "revoke", "theirs.example.com")
 	theirs := d.ok("cert", "archive", "theirs.example.com")
-	theirs.has(t, 0, "have CN=elsewhere revoke it", "serial number 384")
+	theirs.has(t, 0, "have CN=elsewhere revoke it", "serial number 0x384")
 	if strings.Contains(theirs.err, "leafward cert revoke") {
 		t.Errorf("it advises what is refused: %s", theirs.err)
 	}
