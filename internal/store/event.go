@@ -156,13 +156,18 @@ func outgrown(before, after int64) bool {
 	return false
 }
 
+// lookTime is how long a look at the tables may take.
+const lookTime = 30 * second
+
 // lookOnce has PostgreSQL look at its tables where nobody did since they were filled, as after a restore from a dump.
 func (db *DB) lookOnce(ctx context.Context) {
 	if db.writer != nil {
 		return
 	}
+	within, stop := context.WithTimeout(ctx, lookTime)
+	defer stop()
 	unseen, one := false, 0
-	err := db.View(ctx, func(v *View) (err error) {
+	err := db.View(within, func(v *View) (err error) {
 		unseen, err = v.one("SELECT 1 FROM pg_class WHERE oid = 'events'::regclass AND reltuples <= 0 AND EXISTS (SELECT 1 FROM events WHERE seq > 255)", nil, &one)
 		return err
 	})
@@ -179,7 +184,7 @@ const filling = "certificates, versions, keys, requests, serials, chains, terms,
 // again after a minute, in which a new server may have issued tens of thousands of certificates. A table that is locked is left
 // to that, and so is everything when it fails.
 func (db *DB) analyze(ctx context.Context) {
-	within, stop := context.WithTimeout(ctx, 30*second)
+	within, stop := context.WithTimeout(ctx, lookTime)
 	defer stop()
 	err := db.Write(within, func(tx *Tx) error {
 		tx.Exec("ANALYZE (SKIP_LOCKED) " + filling)

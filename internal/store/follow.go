@@ -53,7 +53,9 @@ func (f *Follower) Run(ctx context.Context) error {
 	if f.db.writer == nil {
 		every = followShared
 	}
-	f.db.lookOnce(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() { f.db.lookOnce(ctx) }) // while the log is followed
 	for {
 		changed := f.db.Changed()
 		if err := f.Follow(ctx); ctx.Err() == nil {

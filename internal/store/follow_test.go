@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/audit"
 	"github.com/leafward/leafward/internal/pgtest"
@@ -158,25 +159,61 @@ func TestPostgreSQLLooksAtTablesThatFillOrCameFromADump(t *testing.T) {
 			t.Fatalf("%d events are numbered, not %d: %v", n, many, err)
 		}
 	}
-	knows := func(want int) {
-		t.Helper()
-		var known int
-		if err := raw.QueryRowContext(t.Context(), "SELECT reltuples FROM pg_class WHERE oid = 'events'::regclass").Scan(&known); err != nil || known != want {
-			t.Errorf("PostgreSQL knows of %d events, not %d: %v", known, want, err)
-		}
-	}
-	knows(300)
-	if _, err := raw.ExecContext(t.Context(), "CREATE TEMPORARY TABLE dump AS TABLE events; TRUNCATE events; INSERT INTO events TABLE dump"); err != nil { // as a restore leaves it
+	knows(t, raw, 300)
+	restored(t, raw)
+	knows(t, raw, -1)
+	looks, err := pgx.Connect(t.Context(), c.URL)
+	if err != nil {
 		t.Fatal(err)
 	}
-	knows(-1)
-	within, stop := context.WithTimeout(ctx, 30*time.Second)
-	defer stop()
-	f := store.NewFollower(db, ledger(t, t.TempDir()), "one", func(*leafward.Event) { stop() })
-	if err := f.Run(within); err != nil {
-		t.Error(err)
+	defer func() { _ = looks.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := looks.Exec(t.Context(), "LISTEN looked; SELECT pg_advisory_lock(7)"); err != nil {
+		t.Fatal(err)
 	}
-	knows(300)
+	within, stop := context.WithTimeout(ctx, 30*time.Second)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	followed := make(chan struct{}, 300)
+	f := store.NewFollower(db, ledger(t, t.TempDir()), "one", func(*leafward.Event) { followed <- struct{}{} })
+	running.Go(func() { _ = f.Run(within) })
+	select {
+	case <-followed:
+	case <-within.Done():
+		t.Fatal("the log is not followed while PostgreSQL looks at the tables")
+	}
+	if _, err := looks.Exec(t.Context(), "SELECT pg_advisory_unlock(7)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := looks.WaitForNotification(within); err != nil {
+		t.Errorf("nobody looked at the tables: %v", err)
+	}
+	knows(t, raw, 300)
+}
+
+// knows fails the test unless PostgreSQL knows of so many events; -1 is that it never looked.
+func knows(t *testing.T, raw *sql.DB, want int) {
+	t.Helper()
+	var known int
+	if err := raw.QueryRowContext(t.Context(), "SELECT reltuples FROM pg_class WHERE oid = 'events'::regclass").Scan(&known); err != nil || known != want {
+		t.Errorf("PostgreSQL knows of %d events, not %d: %v", known, want, err)
+	}
+}
+
+// restored leaves the events as a restore from a dump does. Whoever looks at them from there on waits for the advisory lock 7,
+// and tells those who listen when it is done.
+func restored(t *testing.T, raw *sql.DB) {
+	t.Helper()
+	for _, statement := range []string{
+		`CREATE FUNCTION looked(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); PERFORM pg_notify('looked', ''); RETURN $1; END $$`,
+		"CREATE INDEX events_looked ON events (looked(id))",
+		"CREATE TEMPORARY TABLE dump AS TABLE events; TRUNCATE events; INSERT INTO events TABLE dump",
+	} {
+		if _, err := raw.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAnOlderDatabaseUnderANewerLedgerIsNoticed(t *testing.T) {
