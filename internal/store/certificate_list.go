@@ -51,41 +51,33 @@ func broadFilter(q leafward.Query, filter string) bool {
 	return slices.Contains([]string{"environment", "owner_id", "team_id", "issuer_id", "certificate_profile_id", "renewal_policy_id"}, filter)
 }
 
-// struckOnly tells whether a list is of those that lost a version, which are fewer than those of any status, and have an index.
-func struckOnly(q leafward.Query) bool {
-	return q.Where["version_revoked"] != "" && q.Where["status"] != string(leafward.StatusArchived)
-}
+// struckOnly tells whether a list is of those that lost a version, which are fewer than those of any status.
+func struckOnly(q leafward.Query) bool { return q.Where["version_revoked"] != "" }
 
 // certificateStatus is the condition for the asked status; without one, archived certificates are left out.
 func certificateStatus(v *View, q leafward.Query) (string, []any, error) {
-	switch leafward.CertificateStatus(q.Where["status"]) {
-	case "":
-		return "archived_at = 0", nil, nil
-	case leafward.StatusArchived:
-		return "archived_at > 0", nil, nil
-	}
-	condition, args, err := statusOfRest(v, q)
-	if err != nil {
-		return "", nil, err
-	}
-	if struckOnly(q) {
+	condition, args, err := statusAsked(v, q)
+	if err == nil && struckOnly(q) {
 		condition = v.plus + "(" + condition + ")"
 	}
-	return "archived_at = 0 AND " + condition, args, nil
+	return condition, args, err
 }
 
-// statusOfRest is the condition for the asked status of certificates that are not archived.
-func statusOfRest(v *View, q leafward.Query) (string, []any, error) {
+func statusAsked(v *View, q leafward.Query) (string, []any, error) {
 	const (
-		open    = "revoked_at = 0"
+		open    = "archived_at = 0 AND revoked_at = 0"
 		living  = open + " AND NOT (expires_at > 0 AND expires_at <= ?)" // in no form for which SQLite would take two indexes
 		settled = living + " AND (open_job = '' OR version = '')"
 		whole   = settled + " AND failed_at = 0"
 	)
 	now := micros(v.Now)
 	switch status := leafward.CertificateStatus(q.Where["status"]); status {
+	case "":
+		return "archived_at = 0", nil, nil
+	case leafward.StatusArchived:
+		return "archived_at > 0", nil, nil
 	case leafward.StatusRevoked:
-		return "revoked_at > 0", nil, nil
+		return "archived_at = 0 AND revoked_at > 0", nil, nil
 	case leafward.StatusExpired:
 		return open + " AND expires_at > 0 AND expires_at <= ?", []any{now}, nil
 	case leafward.StatusInProgress:

@@ -96,6 +96,7 @@ func TestCertificatesThatLostAVersionAreFoundWithoutALookAtOthers(t *testing.T) 
 				{map[string]string{"status": "Pending"}, leafward.System("test"), 0},
 				{map[string]string{"status": "RenewalInProgress"}, leafward.System("test"), 0},
 				{map[string]string{"status": "Revoked"}, leafward.System("test"), 0},
+				{map[string]string{"status": "Archived"}, leafward.System("test"), 0},
 			} {
 				c.where["version_revoked"] = "true"
 				for _, sort := range []string{"created_at", "-created_at", "expires_at", "name"} {
