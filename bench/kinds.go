@@ -68,7 +68,7 @@ func measureServerKeys(ctx context.Context, b *bench) ([]row, error) {
 	}
 	r := answered.row(fmt.Sprintf("key and certificate by the server, %d clients", b.clients), bare)
 	r.goal, r.missed = "≥ 300/s", answered.rate() < 300
-	return []row{r, looked.row("the same by a job, for clients that look every 10 ms", bare)}, nil
+	return []row{r, looked.row("the same by a job, looked for every 10 ms", bare)}, nil
 }
 
 // keyed has the server make a key and a certificate, and waits for it in the call or, when that is to take no seconds, by
