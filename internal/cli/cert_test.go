@@ -202,6 +202,20 @@ func csrFile(t *testing.T, names ...string) string {
 	return csrOf(t, key, names...)
 }
 
+// keyIn is the private key in a file.
+func keyIn(t *testing.T, file string) crypto.Signer {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.ParsePrivateKeyPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 // csrOf is a CSR of a key in a file.
 func csrOf(t *testing.T, key crypto.Signer, names ...string) string {
 	t.Helper()
@@ -267,14 +281,7 @@ func TestRevocationsNameWhatTheyHit(t *testing.T) {
 func TestACertificateThatLosesItsVersionByAnothersKeyIsTold(t *testing.T) {
 	d, out := atServer(t), t.TempDir()
 	d.ok("issue", "a.example.com", "--out", out)
-	text, err := os.ReadFile(filepath.Join(out, "a.example.com.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pki.ParsePrivateKeyPEM(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := keyIn(t, filepath.Join(out, "a.example.com.key"))
 	d.ok("cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
 	d.ok("status").has(t, 0, "nothing is broken")
 	d.ok("cert", "list", "--version-revoked").has(t, 0, "no such certificates")
@@ -292,14 +299,7 @@ func TestAReplacementAnswersScriptsWithWhoElseLostAVersion(t *testing.T) {
 	d, out := atServer(t), t.TempDir()
 	d.ok("cert", "create", "a.example.com") // whose key an agent may make later
 	d.ok("issue", "a.example.com", "--out", out)
-	text, err := os.ReadFile(filepath.Join(out, "a.example.com.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pki.ParsePrivateKeyPEM(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := keyIn(t, filepath.Join(out, "a.example.com.key"))
 	same := answer[api.Certificate](d, "cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
 	tells := func(said said) {
 		t.Helper()

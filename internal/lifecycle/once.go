@@ -43,8 +43,8 @@ func (o Once) begin(tx *store.Tx, known func(resource string) error) (replayed b
 	return true, known(row.Resource)
 }
 
-// ask is the id of the request for a signature that belongs to this one, which has a key: the same when it is repeated, so that what was
-// reserved before a crash is signed again instead of anew.
+// ask is the id of the request for a signature that belongs to this one, which has a key: the same when it is repeated, so
+// that what was reserved before a crash is signed again instead of anew.
 func (o Once) ask(v *store.View) (string, error) {
 	name := strings.Join([]string{v.Actor.ID, o.Operation, o.Key, hex.EncodeToString(o.Body)}, "\n")
 	id := "req-" + uuid.NewSHA1(uuid.Nil, []byte(name)).String()

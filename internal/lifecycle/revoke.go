@@ -287,7 +287,7 @@ func (s *struck) compromise(tx *store.Tx, key string, at time.Time) error {
 	return nil
 }
 
-// hasten makes a certificate Expiring, and due, when a newest version of its slots is revoked.
+// hasten makes a certificate Expiring, and due, when a version in use is revoked: a newest one of its slots, or one that is served.
 func hasten(tx *store.Tx, id string) error {
 	c, found, err := tx.CertificateOfAny(id)
 	if err != nil || !found {

@@ -196,17 +196,21 @@ func (o *Orders) waits(v *store.View) func(c *leafward.Certificate) (string, err
 
 // cannot records that no root could be opened for a certificate.
 func cannot(tx *store.Tx, id string, why error) error {
-	c, err := tx.Certificate(id)
-	if err != nil {
-		return err
-	}
-	policy, err := tx.RenewalPolicy(c.Policy)
+	c, policy, err := planned(tx, id)
 	if err != nil {
 		return err
 	}
 	c.Fail(why.Error(), &policy, tx.Now)
 	tx.PutCertificate(&c)
 	return tx.Err()
+}
+
+// planned is a certificate with the policy that it is planned by.
+func planned(tx *store.Tx, id string) (c leafward.Certificate, policy leafward.RenewalPolicy, err error) {
+	if c, err = tx.Certificate(id); err == nil {
+		policy, err = tx.RenewalPolicy(c.Policy)
+	}
+	return c, policy, err
 }
 
 // Note records the thresholds and ends that certificates have reached, each once for a version.
@@ -292,11 +296,7 @@ func (o *Orders) restrike(ctx context.Context) error {
 
 // unstrike plans a certificate by the versions that are in use now.
 func unstrike(tx *store.Tx, id string) error {
-	c, err := tx.Certificate(id)
-	if err != nil {
-		return err
-	}
-	policy, err := tx.RenewalPolicy(c.Policy)
+	c, policy, err := planned(tx, id)
 	if err != nil {
 		return err
 	}
