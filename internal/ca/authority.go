@@ -79,7 +79,7 @@ func (c *CA) load(v *store.View, row leafward.Authority) (*authority, error) {
 	if a.above, err = c.climb(v, own); err != nil {
 		return nil, err
 	}
-	a.key, err = v.KeyPair(row.Key)
+	a.key, err = v.KeyPairOfAuthority(&row)
 	return a, err
 }
 

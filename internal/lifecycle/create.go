@@ -34,6 +34,9 @@ func (s *Service) Create(ctx context.Context, fill func(Shown, *leafward.Certifi
 		if err != nil {
 			return err
 		}
+		if err := usable(&tx.View, &p, n.csr); err != nil {
+			return err
+		}
 		if err := vacant(tx, &p, &c, a, nil, asked.targets()); err != nil {
 			return err
 		}

@@ -97,8 +97,11 @@ func (s *Service) known(tx *store.Tx, c *leafward.Certificate, j *leafward.Job, 
 	return leafward.Errorf(leafward.Conflict, "renew the certificate first", "nothing waits for a CSR of %s for the certificate %s", slot, c.Name)
 }
 
-// usable refuses a key that was reported as compromised.
+// usable refuses the key of a CSR that was reported as compromised. Whoever has it signed at once leaves that to the authority.
 func usable(v *store.View, p *leafward.Problems, csr *pki.CSR) error {
+	if csr == nil {
+		return nil
+	}
 	spki, err := pki.SPKISHA256(csr.PublicKey)
 	if err != nil {
 		return err

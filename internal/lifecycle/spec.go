@@ -151,7 +151,7 @@ func refused(err error) (problem, fix string) {
 // maxTargets bounds how many targets a certificate has.
 const maxTargets = 100
 
-// check holds the rules between the certificate and everything it refers to; have are the targets that it is bound to
+// check holds the rules between the certificate and everything it refers to but its key, for which usable looks; have are the targets that it is bound to
 // already. All mistakes are told at once.
 func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets []string, p *leafward.Problems) (a around, err error) {
 	if err := p.Merge(c.Validate()); err != nil {
@@ -180,11 +180,6 @@ func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets [
 	}
 	p.Check(len(targets) <= maxTargets, "target_ids", fmt.Sprintf("has more than %d targets", maxTargets), "split them over several certificates")
 	p.Check(len(targets) == 0 || c.KeySource != leafward.ClientKey, "target_ids", "cannot go with a key that the caller holds", "leave csr_pem out: the target's agent then makes the key")
-	if csr != nil {
-		if err := usable(v, p, csr); err != nil {
-			return a, err
-		}
-	}
 	if a.profile.ID != "" {
 		obey(p, c, csr, &a.profile)
 	}

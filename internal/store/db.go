@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -159,11 +160,13 @@ func (db *DB) Ping(ctx context.Context) error {
 	})
 }
 
-// conn is one SQLite connection that keeps its prepared statements.
+// conn is one SQLite connection that keeps its prepared statements: those that ask, and those that the driver itself is told to do.
 type conn struct {
 	dialect
-	raw   *sql.Conn
-	stmts map[string]*sql.Stmt
+	raw    *sql.Conn
+	stmts  map[string]*sql.Stmt
+	told   map[string]statement
+	values []driver.NamedValue // of the statement that is done
 }
 
 // maxStatements bounds the statements one connection keeps; lists with rare filters come and go.
@@ -174,7 +177,7 @@ func (db *DB) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{dialect: db.dialect, raw: raw, stmts: make(map[string]*sql.Stmt)}, nil
+	return &conn{dialect: db.dialect, raw: raw, stmts: make(map[string]*sql.Stmt), told: make(map[string]statement)}, nil
 }
 
 // dialReader is dial for a connection that reads. Readers take turns, so that each comes to hold what all of them read: its
@@ -194,10 +197,26 @@ func (c *conn) close() error {
 	if c.raw == nil {
 		return nil
 	}
-	for _, s := range c.stmts {
+	discard(c.stmts)
+	_ = c.raw.Raw(func(any) error {
+		discard(c.told)
+		return nil
+	})
+	return c.raw.Close()
+}
+
+// statement is one that was prepared by the driver itself.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+}
+
+// discard closes what was prepared.
+func discard[S interface{ Close() error }](all map[string]S) {
+	for _, s := range all {
 		_ = s.Close()
 	}
-	return c.raw.Close()
+	clear(all)
 }
 
 func (c *conn) prepared(query string) (*sql.Stmt, error) {
@@ -205,10 +224,7 @@ func (c *conn) prepared(query string) (*sql.Stmt, error) {
 		return s, nil
 	}
 	if len(c.stmts) >= maxStatements {
-		for _, s := range c.stmts {
-			_ = s.Close()
-		}
-		clear(c.stmts)
+		discard(c.stmts)
 	}
 	s, err := c.raw.PrepareContext(context.Background(), c.text(query))
 	if err != nil {
@@ -218,12 +234,44 @@ func (c *conn) prepared(query string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	s, err := c.prepared(query)
+// ExecContext has the driver itself run the statement: the one writer runs some ten thousand a second, and database/sql has
+// locks and copies for each.
+func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
+	c.values = c.values[:0]
+	for i, a := range args {
+		value, err := driver.DefaultParameterConverter.ConvertValue(a)
+		if err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+		c.values = append(c.values, driver.NamedValue{Ordinal: i + 1, Value: value})
+	}
+	err = c.raw.Raw(func(under any) error {
+		s, err := c.tell(under, query)
+		if err != nil {
+			return err
+		}
+		result, err = s.ExecContext(ctx, c.values)
+		return err
+	})
+	clear(c.values)
+	return result, err
+}
+
+// tell prepares a statement that the driver is told to do.
+func (c *conn) tell(under any, query string) (statement, error) {
+	if s, ok := c.told[query]; ok {
+		return s, nil
+	}
+	if len(c.told) >= maxStatements {
+		discard(c.told)
+	}
+	made, err := under.(driver.Conn).Prepare(c.text(query))
 	if err != nil {
 		return nil, err
 	}
-	return s.ExecContext(ctx, args...)
+	s := made.(statement)
+	c.told[query] = s
+	return s, nil
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args ...any) (rows, error) {

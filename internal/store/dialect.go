@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,6 +41,15 @@ func postgresDialect() dialect {
 func (d dialect) text(query string) string {
 	if d.marks == "" {
 		return query
+	}
+	n, ordered := 0, true
+	plain := placeholder.ReplaceAllStringFunc(query, func(mark string) string {
+		n++
+		ordered = ordered && mark == "$"+strconv.Itoa(n)
+		return "?"
+	})
+	if ordered { // the driver looks arguments up by name where they have one
+		return plain
 	}
 	return placeholder.ReplaceAllString(query, d.marks)
 }

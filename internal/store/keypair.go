@@ -12,6 +12,19 @@ func (v *View) KeyPairOf(spki string) (k leafward.Key, found bool, err error) {
 	return selectOne(v, keyPairs(), "WHERE spki = $1", spki)
 }
 
+// KeyPairOfAuthority reads the key pair of an authority, which is remembered with what people configure: whoever writes its
+// private part writes the authority too. Whether it was compromised meanwhile is for KeyPairOf to tell.
+func (v *View) KeyPairOfAuthority(a *leafward.Authority) (k leafward.Key, err error) {
+	rows, err := recall(v, "authorities", "key pair", []any{a.Key}, func() ([]leafward.Key, error) {
+		k, err := v.KeyPair(a.Key)
+		return []leafward.Key{k}, err
+	})
+	if err == nil {
+		k = rows[0]
+	}
+	return k, err
+}
+
 // AddKeyPair inserts a key pair.
 func (tx *Tx) AddKeyPair(k *leafward.Key) { add(tx, keyPairs(), "kp", k) }
 
