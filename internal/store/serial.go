@@ -118,5 +118,5 @@ func (v *View) LiveLeaves(authority string) (n int, err error) {
 // Reserved tells whether the authority has reserved a serial that is neither stored nor closed.
 func (v *View) Reserved(authority string) (bool, error) {
 	var one int
-	return v.one("SELECT 1 FROM serials WHERE authority = $1 AND state = 'reserved' LIMIT 1", []any{authority}, &one)
+	return v.one("SELECT 1 FROM serials WHERE "+v.plus+"authority = $1 AND state = 'reserved' LIMIT 1", []any{authority}, &one)
 }
