@@ -157,6 +157,7 @@ func (c *CA) publish(ctx context.Context, id string) error {
 		return err
 	}
 	c.made.Store(id, made{number: list.Number, ends: u.ends, whole: u.whole})
+	c.lists.put(id, list, len(list.DER))
 	for rest := u.seqs[len(first):]; len(rest) > 0; {
 		n := min(len(rest), crlRemoved)
 		if err := c.db.Write(ctx, func(tx *store.Tx) error { tx.Published(rest[:n]); return nil }); err != nil {
@@ -177,7 +178,7 @@ func (c *CA) unpublished(v *store.View, id string) (u unpublished, err error) {
 	if u.authority, err = c.load(v, row); err != nil {
 		return u, err
 	}
-	if u.last, _, err = v.CRL(id, 0); err != nil {
+	if u.last, _, err = c.last(v, id); err != nil {
 		return u, err
 	}
 	if u.seqs, err = v.Unpublished(id); err != nil {
@@ -189,6 +190,21 @@ func (c *CA) unpublished(v *store.View, id string) (u unpublished, err error) {
 		u.ends = u.last.ThisUpdate
 	}
 	return u, nil
+}
+
+// last is the list that an authority published last, from memory where it is that one.
+func (c *CA) last(v *store.View, id string) (list leafward.CRL, found bool, err error) {
+	number, err := v.CRLNumber(id, 0)
+	if err != nil || number == 0 {
+		return list, false, err
+	}
+	if kept, ok := c.lists.get(id); ok && kept.Number == number {
+		return kept, true, nil
+	}
+	if list, found, err = v.CRL(id, 0); found {
+		c.lists.put(id, list, len(list.DER))
+	}
+	return list, found, err
 }
 
 // buildCRL signs the list. Its number is greater than every one before it, and than those of a server that was restored
@@ -229,12 +245,8 @@ func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
 		if err != nil {
 			return err
 		}
-		number, err := v.CRLNumber(row.ID, 0)
-		if err != nil || have && number == known.Number && row.ID == known.Authority {
-			return err
-		}
 		var found bool
-		if list, found, err = v.CRL(row.ID, 0); err == nil && !found {
+		if list, found, err = c.last(v, row.ID); err == nil && !found {
 			err = leafward.Errorf(leafward.Later, "ask again in a moment", "the authority %s has not published a CRL yet", row.Name)
 		}
 		return err

@@ -227,7 +227,7 @@ func (c *CA) Test(ctx context.Context, id string) ([]leafward.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, crl, err := c.freshness(ctx, a.ID)
+	now, crl, err := c.freshness(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -314,10 +314,14 @@ func proveKey(signer crypto.Signer) error {
 	return request.CheckSignature()
 }
 
-func (c *CA) freshness(ctx context.Context, id string) (now time.Time, crl leafward.CRL, err error) {
+// freshness reads the key of an authority again, which is remembered, and what its CRL says of itself.
+func (c *CA) freshness(ctx context.Context, a *authority) (now time.Time, crl leafward.CRL, err error) {
 	err = c.db.View(ctx, func(v *store.View) error {
 		now = v.Now
-		crl, _, err = v.CRL(id, 0)
+		if a.key, err = v.KeyPair(a.Key); err != nil {
+			return err
+		}
+		crl, err = v.CRLHead(a.ID, 0)
 		return err
 	})
 	return now, crl, err

@@ -76,7 +76,7 @@ func ReadPublished(v *store.View, raw []byte) (p Published, err error) {
 		Authority: p.Signer.ID, Number: list.Number.Int64(), ThisUpdate: list.ThisUpdate.UTC(), NextUpdate: list.NextUpdate.UTC(),
 		Entries: len(list.RevokedCertificateEntries), DER: list.Raw,
 	}
-	last, _, err := v.CRL(p.Signer.ID, 0)
+	last, err := v.CRLHead(p.Signer.ID, 0)
 	if err != nil {
 		return p, err
 	}

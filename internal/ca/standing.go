@@ -119,10 +119,9 @@ func (c *CA) standing(v *store.View, row leafward.Authority) (s leafward.Authori
 	if !row.Ours() {
 		return s, nil
 	}
-	if s.CRL, _, err = v.CRL(row.ID, 0); err != nil {
+	if s.CRL, err = v.CRLHead(row.ID, 0); err != nil {
 		return s, err
 	}
-	s.CRL.DER = nil
 	waiting, err := v.Unpublished(row.ID)
 	if err != nil {
 		return s, err

@@ -13,6 +13,17 @@ func (v *View) CRL(authority string, shard int) (c leafward.CRL, found bool, err
 	return selectOne(v, crls(), "WHERE authority = $1 AND shard = $2", authority, shard)
 }
 
+// CRLHead is CRL without the list itself, which may have megabytes.
+func (v *View) CRLHead(authority string, shard int) (c leafward.CRL, err error) {
+	var this, next int64
+	found, err := v.one("SELECT number, this_update, next_update, entries, rev_seq FROM crls WHERE authority = $1 AND shard = $2", []any{authority, shard},
+		&c.Number, &this, &next, &c.Entries, &c.RevSeq)
+	if found {
+		c.Authority, c.Shard, c.ThisUpdate, c.NextUpdate = authority, shard, instant(this), instant(next)
+	}
+	return c, err
+}
+
 // CRLNumber reads the number of the list that an authority published last for a shard; 0 before the first.
 func (v *View) CRLNumber(authority string, shard int) (number int64, err error) {
 	_, err = v.one("SELECT number FROM crls WHERE authority = $1 AND shard = $2", []any{authority, shard}, &number)
