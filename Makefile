@@ -29,7 +29,7 @@ HOOKED := $(sort $(patsubst %/,./%,$(dir $(shell grep -rl --include='*_test.go' 
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 FUZZTIME  ?= 30s
 
-BUILD   := $(GO) build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 CACHE   := .cache
 TOOLS   := $(CACHE)/bin
 CLUSTER := $(TOOLS)/cluster --

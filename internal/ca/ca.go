@@ -53,6 +53,7 @@ type CA struct {
 	answers    *cache[answer]
 	lists      *cache[leafward.CRL]
 	made       sync.Map // id of an authority → made
+	named      sync.Map // id of an authority or issuer → id of the authority whose list it was given last
 
 	certificates *cache[[]byte] // that were asked for last, by the name they were asked for under
 }

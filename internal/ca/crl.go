@@ -236,8 +236,7 @@ func firstCRL(row leafward.Authority, cert *x509.Certificate, signer crypto.Sign
 // CRL is the list that the authority of an authority or issuer id published last. While the database cannot be read,
 // the one that was asked for last is given.
 func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
-	known, have := c.lists.get(id)
-	list := known
+	var list leafward.CRL
 	reading, stop := context.WithTimeout(system(ctx), patience)
 	defer stop()
 	err := c.db.View(reading, func(v *store.View) error {
@@ -245,18 +244,21 @@ func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
 		if err != nil {
 			return err
 		}
+		c.named.Store(id, row.ID)
 		var found bool
 		if list, found, err = c.last(v, row.ID); err == nil && !found {
 			err = leafward.Errorf(leafward.Later, "ask again in a moment", "the authority %s has not published a CRL yet", row.Name)
 		}
 		return err
 	})
-	switch kind := leafward.KindOf(err); {
-	case err == nil:
-		if !have || list.Number != known.Number || list.Authority != known.Authority {
-			c.lists.put(id, list, len(list.DER))
-		}
-	case have && kind != leafward.NotFound && kind != leafward.UnsupportedType && ctx.Err() == nil:
+	if kind := leafward.KindOf(err); err == nil || kind == leafward.NotFound || kind == leafward.UnsupportedType || ctx.Err() != nil {
+		return list, err
+	}
+	authority := id
+	if found, ok := c.named.Load(id); ok {
+		authority = found.(string)
+	}
+	if known, ok := c.lists.get(authority); ok {
 		return known, nil
 	}
 	return list, err

@@ -365,7 +365,7 @@ func (v *View) CertificatesOfPolicy(policy, after string, limit int) ([]leafward
 // MoveCertificate gives what belongs to a certificate to another team, together with the certificate itself.
 func (tx *Tx) MoveCertificate(id, team string) {
 	tx.Exec("UPDATE versions SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
-	tx.Exec("UPDATE jobs SET team = $2, revision = revision + 1 WHERE certificate = $1", id, team)
+	tx.Exec("UPDATE jobs SET team = $2, revision = revision + 1 WHERE certificate = $1 AND certificate <> ''", id, team)
 	tx.forgetMade()
 }
 
@@ -416,7 +416,7 @@ func (v *View) TargetsOfAll(certificates []string) (map[string]map[string]leafwa
 
 // OpenJobsOf are the open jobs of a certificate, whoever asks.
 func (v *View) OpenJobsOf(certificate string) ([]leafward.Job, error) {
-	return selectAll(v, jobs(), "WHERE certificate = $1 AND "+openJobs+" ORDER BY created_at, id", certificate)
+	return selectAll(v, jobs(), "WHERE certificate = $1 AND certificate <> '' AND "+openJobs+" ORDER BY created_at, id", certificate)
 }
 
 // CertificateOfAny reads one certificate whoever asks: for the agent that works for it, and for what follows from a

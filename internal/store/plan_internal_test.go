@@ -35,6 +35,7 @@ func TestTheFewAreFoundWithoutALookAtTheMany(t *testing.T) {
 		"jobs, the last written first":    {listed(leafward.Query{Sort: "-updated_at"}), "jobs_updated"},
 		"jobs of a status":                {listed(leafward.Query{Where: map[string]string{"status": "Failed"}}), "jobs_status"},
 		"jobs of a type":                  {listed(leafward.Query{Where: map[string]string{"type": "Renewal"}}), "jobs_type"},
+		"open jobs of a certificate":      {func(v *View) error { _, err := v.OpenJobsOf("mc-1"); return err }, "jobs_certificate"},
 		"open jobs":                       {func(v *View) error { _, err := v.OpenJobs(); return err }, "jobs_status"},
 	} {
 		var plans []string
