@@ -234,7 +234,7 @@ func firstCRL(row leafward.Authority, cert *x509.Certificate, signer crypto.Sign
 }
 
 // CRL is the list that the authority of an authority or issuer id published last. While the database cannot be read,
-// the one that was asked for last is given.
+// the one that was published or asked for here last is given.
 func (c *CA) CRL(ctx context.Context, id string) (leafward.CRL, error) {
 	var list leafward.CRL
 	reading, stop := context.WithTimeout(system(ctx), patience)

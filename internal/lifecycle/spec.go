@@ -151,8 +151,8 @@ func refused(err error) (problem, fix string) {
 // maxTargets bounds how many targets a certificate has.
 const maxTargets = 100
 
-// check holds the rules between the certificate and everything it refers to but its key, for which usable looks; have are the targets that it is bound to
-// already. All mistakes are told at once.
+// check holds the rules between the certificate and everything it refers to but its key, for which usable looks; have are the
+// targets that it is bound to already. All mistakes are told at once.
 func check(v *store.View, c *leafward.Certificate, csr *pki.CSR, have, targets []string, p *leafward.Problems) (a around, err error) {
 	if err := p.Merge(c.Validate()); err != nil {
 		return a, err
