@@ -61,7 +61,8 @@ type Job struct {
 	Agent        string    `db:"agent"` // who works it; "": the server
 	Installation string    `db:"installation"`
 	Version      string    `db:"version"`
-	Lane         string    `db:"lane"` // bounds how many run at once
+	Lane         string    `db:"lane"`   // bounds how many run at once
+	Hourly       bool      `db:"hourly"` // counts among the renewals of an hour, which are bounded
 	Status       JobStatus `db:"status"`
 	Attempt      int       `db:"attempt"`
 	MaxAttempts  int       `db:"max_attempts"`

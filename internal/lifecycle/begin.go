@@ -31,6 +31,7 @@ type start struct {
 	csr    []byte   // DER, of the caller
 	ask    string   // id of the request that goes on with the caller's CSR; "": a new one
 	fresh  bool     // with new keys, whatever the certificate says of reuse
+	hourly bool     // it counts among the renewals of an hour
 	batch  string
 	result string // checkpoint of the root: what to do once it is completed
 	room   *job.Place
@@ -69,7 +70,7 @@ func begin(tx *store.Tx, c *leafward.Certificate, a around, s start) (root leafw
 		return root, err
 	}
 	root = leafward.Job{
-		Row: leafward.Row{ID: s.root}, Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID,
+		Row: leafward.Row{ID: s.root}, Kind: leafward.RootJob, Type: s.typ, Subject: c.ID, Team: c.Team, Batch: s.batch, Certificate: c.ID, Hourly: s.hourly,
 		Status: leafward.JobPending, MaxAttempts: a.policy.MaxRetries + 1, RunAt: tx.Now, Checkpoint: s.result,
 	}
 	slots := s.slots

@@ -75,10 +75,15 @@ func (o *Orders) Sweep(ctx context.Context) error {
 // due are certificates whose moment has come, in the order in which they have their turn. What fails again and again may not keep
 // the others waiting: it gets half of an hour, and what the others leave.
 func (o *Orders) due(v *store.View) ([]string, error) {
+	first, err := v.DueStruck(sweepMost)
+	if err != nil {
+		return nil, err
+	}
 	others, err := v.DueCertificates(false, sweepMost)
 	if err != nil {
 		return nil, err
 	}
+	others = append(first, others...)
 	failed, err := v.DueCertificates(true, sweepMost)
 	if err != nil || o.hourly == 0 || len(failed) == 0 {
 		return turns(others, failed, len(failed)), err
@@ -87,7 +92,7 @@ func (o *Orders) due(v *store.View) ([]string, error) {
 	return turns(others, failed, max((o.hourly+1)/2-had, 0)), err
 }
 
-// turns puts those that have nothing in use yet first, then so many of the failed and the others by turns, then the rest.
+// turns puts those that wait for no turn first, then so many of the failed and the others by turns, then the rest.
 func turns(others, failed []store.Due, half int) (ids []string) {
 	var rest [2][]string
 	for i, group := range [][]store.Due{others, failed} {
@@ -136,13 +141,14 @@ func (o *Orders) beginAll(tx *store.Tx, due []string, delay time.Duration, apart
 	}
 	for _, id := range due {
 		c, found := all[id]
-		if !found || !c.Due(tx.Now) || c.Version != "" && room == 0 {
+		hourly := takesTurn(&c)
+		if !found || !c.Due(tx.Now) || hourly && room == 0 {
 			continue
 		}
-		if c.Version != "" {
+		if hourly {
 			room--
 		}
-		st := start{typ: leafward.Renewal, delay: delay + time.Duration(n)*sweepPace, read: known}
+		st := start{typ: leafward.Renewal, hourly: hourly, delay: delay + time.Duration(n)*sweepPace, read: known}
 		if !apart {
 			err = resume(tx, &c, st)
 		} else if err = tx.Try(func() error { return resume(tx, &c, st) }); err != nil && tx.Err() == nil {
@@ -167,7 +173,13 @@ func targetsOfAll(tx *store.Tx, all map[string]leafward.Certificate) (map[string
 	return tx.TargetsOfAll(ids)
 }
 
-// room is how many more renewals may begin; what people asked for counts too, and waits for nothing.
+// takesTurn tells whether a certificate that is due waits for its turn in an hour. What has nothing in use, or what is revoked, does
+// not, until it failed.
+func takesTurn(c *leafward.Certificate) bool {
+	return c.Version != "" && (c.StruckAt.IsZero() || !c.FailedAt.IsZero())
+}
+
+// room is how many more renewals may begin by the clock. What people ask for does not count: nobody may use up the turns of others.
 func (o *Orders) room(tx *store.Tx) (int, error) {
 	if o.hourly == 0 {
 		return math.MaxInt, nil
@@ -180,7 +192,7 @@ func (o *Orders) room(tx *store.Tx) (int, error) {
 func (o *Orders) waits(v *store.View) func(c *leafward.Certificate) (string, error) {
 	begun := sync.OnceValues(func() (int, error) { return v.Renewals(v.Now.Add(-time.Hour)) })
 	return func(c *leafward.Certificate) (string, error) {
-		if o.hourly == 0 || c.Version == "" || !c.Due(v.Now) {
+		if o.hourly == 0 || !takesTurn(c) || !c.Due(v.Now) {
 			return "", nil
 		}
 		if n, err := begun(); err != nil || n < o.hourly {

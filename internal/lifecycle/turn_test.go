@@ -162,6 +162,55 @@ func (w *world) under(t *testing.T, ids []string) (places []int) {
 	return places
 }
 
+func TestWhatPeopleAskForTakesNoTurnOfOthers(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		ids := w.overdue(t, 5)
+		w.bounded(t, 2)
+		w.stop() // so that what begins stays open
+		for _, id := range ids[3:] {
+			for range 3 {
+				root, err := w.Renew(w.ctx, id, lifecycle.Once{})
+				check(t, err)
+				w.write(t, func(tx *store.Tx) error {
+					j, _, err := tx.JobOfAny(root)
+					return errors.Join(err, w.engine.Cancel(tx, &j, "somebody"))
+				})
+			}
+		}
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.under(t, ids); !slices.Equal(begun, []int{0, 1}) {
+			t.Errorf("begun are %v", begun)
+		}
+	})
+}
+
+func TestWhatIsRevokedWaitsForNoTurnAndTakesNone(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		ids := w.overdue(t, 6)
+		w.bounded(t, 2)
+		w.stop()
+		w.write(t, func(tx *store.Tx) error {
+			for _, id := range ids[3:] {
+				tx.Exec("UPDATE certificates SET struck_at = renew_at WHERE id = $1", id)
+			}
+			tx.Exec("UPDATE certificates SET failed_at = renew_at WHERE id = $1", ids[5]) // it had its chance
+			tx.Exec("UPDATE jobs SET status = 'Failed', type = 'Renewal' WHERE certificate = $1", ids[5])
+			return tx.Err()
+		})
+		check(t, w.orders.Sweep(w.ctx))
+		if begun := w.under(t, ids); !slices.Equal(begun, []int{0, 3, 4, 5}) {
+			t.Errorf("begun are %v", begun)
+		}
+		waits, err := w.Get(w.ctx, ids[1])
+		check(t, err)
+		if !strings.Contains(waits.Waits, "allows 2") {
+			t.Errorf("another one waits for %q", waits.Waits)
+		}
+	})
+}
+
 func TestServersThatLookAtOnceBeginNoMoreThanTheHoursNumber(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

@@ -53,22 +53,32 @@ func (v *View) CertificateNamed(team, id, name string) (bool, error) {
 // Due is a certificate whose moment of renewal has come.
 type Due struct {
 	ID    string
-	First bool // it has nothing in use yet
+	First bool // it has nothing in use, or what is revoked
 }
 
 // DueCertificates are up to limit certificates whose moment of renewal has come and that have no root job, those that end
-// first first: those whose last renewal failed, or all others. Those that have nothing in use yet are before all others.
+// first first: those whose last renewal failed, or all others but the struck. Those that have nothing in use yet are before all others.
 func (v *View) DueCertificates(failed bool, limit int) (due []Due, err error) {
-	which := "failed_at = 0"
+	which := "failed_at = 0 AND struck_at = 0"
 	if failed {
 		which = "failed_at > 0"
 	}
+	return v.due("version = ''", which+" AND ", "expires_at, id", limit)
+}
+
+// DueStruck are up to limit certificates like those, with a version in use that is revoked and no failure since, the oldest first.
+func (v *View) DueStruck(limit int) ([]Due, error) {
+	return v.due("TRUE", "failed_at = 0 AND struck_at > 0 AND "+v.plus, "created_at, id", limit)
+}
+
+// due reads those of which holds, a condition that is followed by that of all.
+func (v *View) due(first, which, order string, limit int) (due []Due, err error) {
 	err = v.rows(func(scan func(...any) error) error {
 		var d Due
 		err := scan(&d.ID, &d.First)
 		due = append(due, d)
 		return err
-	}, "SELECT id, version = '' FROM certificates WHERE "+dueCertificates+" AND "+which+" ORDER BY expires_at, id LIMIT $2", micros(v.Now), limit)
+	}, "SELECT id, "+first+" FROM certificates WHERE "+which+dueCertificates+" ORDER BY "+order+" LIMIT $2", micros(v.Now), limit)
 	return due, err
 }
 

@@ -42,17 +42,17 @@ func (tx *Tx) LeavePlacesOf(worker, except string) {
 // renewalLane is the lane that everybody enters who begins renewals by the clock.
 const renewalLane = "renewals"
 
-// Renewals counts the renewals that were begun since an instant. A clock that was set back does not count what it began
+// Renewals counts the renewals that were begun since an instant and waited for their turn. A clock that was set back does not count what it began
 // in its future.
 func (v *View) Renewals(since time.Time) (n int, err error) {
-	_, err = v.one("SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal' AND created_at > $1 AND created_at <= $2", []any{micros(since), micros(v.Now)}, &n)
+	_, err = v.one("SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal' AND hourly AND created_at > $1 AND created_at <= $2", []any{micros(since), micros(v.Now)}, &n)
 	return n, err
 }
 
 // FailingRenewals counts those of them whose certificate's last renewal failed, up to now.
 func (v *View) FailingRenewals(since time.Time) (n int, err error) {
 	_, err = v.one(`SELECT count(*) FROM jobs j JOIN certificates c ON c.id = j.certificate
-		WHERE j.kind = 'root' AND j.type = 'Renewal' AND j.created_at > $1 AND j.created_at <= $2 AND c.failed_at > 0`, []any{micros(since), micros(v.Now)}, &n)
+		WHERE j.kind = 'root' AND j.type = 'Renewal' AND j.hourly AND j.created_at > $1 AND j.created_at <= $2 AND c.failed_at > 0`, []any{micros(since), micros(v.Now)}, &n)
 	return n, err
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/leafward/leafward"
 )
 
-// SQLite cannot know that few serials are reserved and that most jobs are orders, which no list shows.
+// SQLite cannot know that few serials are reserved, few certificates struck, and most jobs orders, which no list shows.
 func TestTheFewAreFoundWithoutALookAtTheMany(t *testing.T) {
 	db, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "leafward.db")})
 	if err != nil {
@@ -29,14 +29,15 @@ func TestTheFewAreFoundWithoutALookAtTheMany(t *testing.T) {
 		ask func(*View) error
 		by  string
 	}{
-		"an authority's reserved serials": {func(v *View) error { _, err := v.Reserved("ca-1"); return err }, "serials_reservation"},
-		"old reservations":                {func(v *View) error { _, err := v.ReservedBefore(v.Now, 10); return err }, "serials_reservation"},
-		"jobs, the newest first":          {listed(leafward.Query{}), "jobs_created"},
-		"jobs, the last written first":    {listed(leafward.Query{Sort: "-updated_at"}), "jobs_updated"},
-		"jobs of a status":                {listed(leafward.Query{Where: map[string]string{"status": "Failed"}}), "jobs_status"},
-		"jobs of a type":                  {listed(leafward.Query{Where: map[string]string{"type": "Renewal"}}), "jobs_type"},
-		"open jobs of a certificate":      {func(v *View) error { _, err := v.OpenJobsOf("mc-1"); return err }, "jobs_certificate"},
-		"open jobs":                       {func(v *View) error { _, err := v.OpenJobs(); return err }, "jobs_status"},
+		"an authority's reserved serials":  {func(v *View) error { _, err := v.Reserved("ca-1"); return err }, "serials_reservation"},
+		"old reservations":                 {func(v *View) error { _, err := v.ReservedBefore(v.Now, 10); return err }, "serials_reservation"},
+		"jobs, the newest first":           {listed(leafward.Query{}), "jobs_created"},
+		"jobs, the last written first":     {listed(leafward.Query{Sort: "-updated_at"}), "jobs_updated"},
+		"jobs of a status":                 {listed(leafward.Query{Where: map[string]string{"status": "Failed"}}), "jobs_status"},
+		"jobs of a type":                   {listed(leafward.Query{Where: map[string]string{"type": "Renewal"}}), "jobs_type"},
+		"open jobs of a certificate":       {func(v *View) error { _, err := v.OpenJobsOf("mc-1"); return err }, "jobs_certificate"},
+		"certificates that lost a version": {func(v *View) error { _, err := v.DueStruck(10); return err }, "certificates_struck"},
+		"open jobs":                        {func(v *View) error { _, err := v.OpenJobs(); return err }, "jobs_status"},
 	} {
 		var plans []string
 		err := db.View(leafward.WithActor(t.Context(), leafward.System("test")), func(v *View) error {
