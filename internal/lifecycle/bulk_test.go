@@ -75,6 +75,9 @@ func ofOwner(id string) func(*leafward.Certificate) {
 }
 
 func TestABatchReachesEveryCertificateThatMatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one batch reaches more than a thousand")
+	}
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)
 		const n = 1200

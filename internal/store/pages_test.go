@@ -10,6 +10,9 @@ import (
 )
 
 func TestAskingForEverNewPagesTakesNoMemoryForGood(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one hand reads twenty thousand pages")
+	}
 	db := storetest.SQLite(t, nil)
 	ctx := storetest.Admin(t.Context())
 	ask := func(from, to int) (heap uint64) {

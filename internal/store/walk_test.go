@@ -91,6 +91,9 @@ func fits(c *leafward.Certificate, q leafward.Query, now time.Time) bool {
 // Few that fit are found by an index, among many the list is walked, and pages near its end are read from there: all give
 // the same rows.
 func TestEveryWayToAPageGivesTheRowsThatFit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one hand reads thousands of pages")
+	}
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		all := crowd(t, db, 300)
 		down := func(compare func(a, b *leafward.Certificate) int) func(a, b *leafward.Certificate) int {
