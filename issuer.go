@@ -138,6 +138,12 @@ type Serial struct {
 	RevSeq    int64       `db:"rev_seq"` // grows with every revocation and release of the authority
 }
 
+// OwnRequest is how the id of a request begins that a server makes for the certificate which it shows itself.
+const OwnRequest = "own"
+
+// ServersOwn tells whether the certificate is one that a server shows itself, and renews.
+func (s *Serial) ServersOwn() bool { return strings.HasPrefix(s.Subject, OwnRequest+"-") }
+
 // CRL is the last list that an authority published for a shard.
 type CRL struct {
 	Authority  string    `db:"authority"`

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func (a *App) openOwnCertificate(ctx context.Context) error {
 	known, err := a.own.read()
 	if err == nil {
 		a.own.now.Store(known)
-		err = a.own.outdated(known)
+		err = a.own.outdated(ctx, known)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		a.log.Warn("the server's own certificate cannot be used and is made anew", "file", a.own.file, "error", err)
 	}
@@ -95,7 +96,7 @@ func (o *ownCertificate) nudge() {
 	}
 }
 
-// run renews the certificate before half of its life is over, until the context ends.
+// run renews the certificate before half of its life is over, or when it is revoked, until the context ends.
 func (o *ownCertificate) run(ctx context.Context) error {
 	ctx = leafward.WithActor(ctx, leafward.System("server"))
 	tick := time.NewTicker(ownLook)
@@ -108,7 +109,8 @@ func (o *ownCertificate) run(ctx context.Context) error {
 		case <-o.nudges:
 		}
 		var err error
-		if o.outdated(o.now.Load()) != nil {
+		if why := o.outdated(ctx, o.now.Load()); why != nil {
+			o.app.log.InfoContext(ctx, "the server's own certificate is to be replaced", "because", why)
 			err = o.renew(ctx)
 		}
 		o.err.Store(&err) // nothing is wrong any more when there is nothing to renew: the clock may have been set right
@@ -130,7 +132,7 @@ func (o *ownCertificate) healthy(context.Context) error {
 }
 
 // outdated says why the certificate should be replaced; nil when it should not.
-func (o *ownCertificate) outdated(c *tls.Certificate) error {
+func (o *ownCertificate) outdated(ctx context.Context, c *tls.Certificate) error {
 	now, leaf := o.app.clock.Now(), c.Leaf
 	half := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
 	switch {
@@ -159,7 +161,28 @@ func (o *ownCertificate) outdated(c *tls.Certificate) error {
 		}
 		signer = above
 	}
-	return leaf.CheckSignatureFrom(signer)
+	if err := leaf.CheckSignatureFrom(signer); err != nil {
+		return err
+	}
+	return o.revoked(ctx, leaf, signer)
+}
+
+// revoked says that the authority has revoked the certificate; nil while it is not known to have. What cannot be read, as while the
+// database is away, is read again at the next look.
+func (o *ownCertificate) revoked(ctx context.Context, leaf, signer *x509.Certificate) error {
+	var s leafward.Serial
+	err := o.app.db.View(ctx, func(v *store.View) error {
+		a, _, err := v.AuthorityOf(hex.EncodeToString(signer.SubjectKeyId), signer.RawSubject)
+		if err != nil {
+			return err
+		}
+		s, _, err = v.Serial(a.ID, pki.SerialHex(leaf.SerialNumber))
+		return err
+	})
+	if err == nil && !s.RevokedAt.IsZero() {
+		return fmt.Errorf("it is revoked since %s: %s", s.RevokedAt.Format(time.RFC3339), s.Reason)
+	}
+	return nil
 }
 
 // renew has a new certificate signed for a new key, and serves it.
@@ -169,7 +192,7 @@ func (o *ownCertificate) renew(ctx context.Context) error {
 		return err
 	}
 	order := ca.Order{
-		Authority: ca.LocalIssuer, Request: store.NewID("own"), Names: o.names, PublicKey: key.Public(), EKUs: []string{pki.ServerAuth},
+		Authority: ca.LocalIssuer, Request: store.NewID(leafward.OwnRequest), Names: o.names, PublicKey: key.Public(), EKUs: []string{pki.ServerAuth},
 		TTL: ownLife, Backdate: ownBackdate, CutToIssuer: true,
 	}
 	if name := o.names.All()[0]; len(name) <= 64 {

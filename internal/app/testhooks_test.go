@@ -3,8 +3,9 @@
 package app_test
 
 import (
-	"context"
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -17,12 +18,16 @@ import (
 	"github.com/leafward/leafward/internal/config"
 	"github.com/leafward/leafward/internal/hook"
 	"github.com/leafward/leafward/internal/pgtest"
+	"github.com/leafward/leafward/internal/pki"
 	"github.com/leafward/leafward/internal/store"
 	"github.com/leafward/leafward/internal/store/storetest"
 )
 
 // served is when the certificate ends that the server shows.
-func (s *server) served(t *testing.T) time.Time {
+func (s *server) served(t *testing.T) time.Time { return s.shows(t).NotAfter }
+
+// shows is the certificate that the server shows.
+func (s *server) shows(t *testing.T) *x509.Certificate {
 	t.Helper()
 	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", s.API)
@@ -30,7 +35,7 @@ func (s *server) served(t *testing.T) time.Time {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
 // hook sends a request to the hooks.
@@ -70,6 +75,39 @@ func TestAClockThatWasWrongForAWhileLeavesNothingUnready(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 		until(t, "the clock is right again", ready(200))
+	})
+}
+
+func TestTheOwnCertificateIsReplacedWhenItIsRevoked(t *testing.T) {
+	each(t, func(t *testing.T, settings config.Serve) {
+		s := start(t, settings)
+		first := s.shows(t)
+		replaced := func() bool { return s.shows(t).SerialNumber.Cmp(first.SerialNumber) != 0 }
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		strike(t, settings, first)
+		if s = start(t, settings); !replaced() || bytes.Equal(s.shows(t).RawSubjectPublicKeyInfo, first.RawSubjectPublicKeyInfo) {
+			t.Error("a server that starts shows the revoked certificate, or another one of its key")
+		}
+		if settings.Database == "" { // which nobody else may open
+			return
+		}
+		first = s.shows(t)
+		strike(t, settings, first)
+		if got := s.hook(t, "clock", `{"advance":"1m"}`); got.status != 200 {
+			t.Fatalf("%+v", got)
+		}
+		until(t, "the certificate is replaced", replaced)
+	})
+}
+
+// strike revokes a certificate of the local authority.
+func strike(t *testing.T, settings config.Serve, cert *x509.Certificate) {
+	t.Helper()
+	change(t, settings, func(tx *store.Tx, a *leafward.Authority) error {
+		_, err := ca.Revoke(tx, a.ID, pki.SerialHex(cert.SerialNumber), leafward.KeyCompromise, time.Time{})
+		return err
 	})
 }
 
@@ -126,7 +164,21 @@ func TestAnAuthorityThatHasEndedKeepsNobodyFromBeingReady(t *testing.T) {
 // retire takes the right to sign away from the issuing authority, so that nothing can be renewed.
 func retire(t *testing.T, settings config.Serve) {
 	t.Helper()
-	db, err := store.Open(context.Background(), store.Config{Path: filepath.Join(settings.DataDir, "leafward.db")})
+	change(t, settings, func(tx *store.Tx, a *leafward.Authority) error {
+		a.State = leafward.AuthorityRetiring
+		tx.PutAuthority(a)
+		return nil
+	})
+}
+
+// change writes into the database of a server, beside it, what becomes of the local issuer's authority.
+func change(t *testing.T, settings config.Serve, write func(*store.Tx, *leafward.Authority) error) {
+	t.Helper()
+	at := store.Config{URL: string(settings.Database)}
+	if at.URL == "" {
+		at.Path = filepath.Join(settings.DataDir, "leafward.db")
+	}
+	db, err := store.Open(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,9 +192,7 @@ func retire(t *testing.T, settings config.Serve) {
 		if err != nil {
 			return err
 		}
-		a.State = leafward.AuthorityRetiring
-		tx.PutAuthority(&a)
-		return nil
+		return write(tx, &a)
 	})
 	if err != nil {
 		t.Fatal(err)

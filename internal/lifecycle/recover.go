@@ -92,7 +92,7 @@ func (r *Recovered) issued(tx *store.Tx, e *leafward.Event) error {
 	}
 	s := leafward.Serial{Authority: told.Authority, Serial: told.Serial, Subject: told.Version, NotBefore: e.At, NotAfter: told.NotAfter.UTC()}
 	if s.Subject == "" {
-		s.Subject = e.ID
+		s.Subject = leafward.OwnRequest + "-" + e.ID
 	}
 	if len(told.Names) > 0 {
 		s.Name = told.Names[0]
