@@ -1,8 +1,6 @@
 package leafward
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -439,7 +437,7 @@ type Version struct {
 	Key         string    `db:"key_id"`
 	Request     string    `db:"request"`
 	Issuer      string    `db:"issuer"`
-	Authority   string    `db:"authority"` // that signed: of ours, or the name by ForeignAuthority of one that is not; "" for what an upstream issuer gave
+	Authority   string    `db:"authority"` // that signed: of ours, or what ForeignAuthority gives for one that is not; "" for what an upstream issuer gave
 	Serial      string    `db:"serial"`    // minimal lower hex
 	SHA256      string    `db:"sha256"`    // fingerprint, hex
 	Subject     string    `db:"subject"`
@@ -465,20 +463,15 @@ const (
 
 const foreignAuthority = "foreign-"
 
-// ForeignAuthority names an authority that is not ours: a serial number is unique below a name and a key. Issuer is the DER of
-// its name, keyID what certificates say of its key, which may be nothing.
-func ForeignAuthority(issuer, keyID []byte) string {
-	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%d ", len(issuer))
-	_, _ = h.Write(issuer)
-	_, _ = h.Write(keyID)
-	return foreignAuthority + hex.EncodeToString(h.Sum(nil)[:16])
-}
+// ForeignAuthority stands for whoever signed a certificate that no authority of ours did. A name, a key identifier and a serial
+// number are easily borrowed, and one signature can be written in several ways: such a certificate is told apart by its SHA-256
+// alone, so that it keeps no other one out.
+func ForeignAuthority(sha256 string) string { return foreignAuthority + sha256 }
 
 // Foreign tells whether an authority that is not ours signed the version, as one that was imported: it alone revokes it.
 func (v *Version) Foreign() bool { return IsForeign(v.Authority) }
 
-// IsForeign tells whether the name of an authority is one by ForeignAuthority.
+// IsForeign tells whether an authority is what ForeignAuthority gives.
 func IsForeign(authority string) bool { return strings.HasPrefix(authority, foreignAuthority) }
 
 // RequestState is where one ask for one signature is.

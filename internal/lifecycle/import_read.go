@@ -16,7 +16,7 @@ import (
 
 // signer is who signed a certificate.
 type signer struct {
-	authority string // of ours, or the name of a foreign one
+	authority string // of ours, or what leafward.ForeignAuthority gives
 	issuer    string // that the authority belongs to; "" when it is foreign
 	chain     []byte // DER of the authority's own certificate; nil when it is foreign
 }
@@ -68,7 +68,7 @@ func (s *signers) of(leaf *x509.Certificate) signer {
 			}
 		}
 	}
-	return signer{authority: leafward.ForeignAuthority(leaf.RawIssuer, leaf.AuthorityKeyId)}
+	return signer{authority: leafward.ForeignAuthority(pki.Fingerprint(leaf.Raw))}
 }
 
 // above tells whether one certificate signed another. Above authorities it is found out once.
@@ -102,6 +102,9 @@ func (c *candidate) read(v *store.View, all *signers) error {
 	}
 	if others := pki.OtherNames(c.leaf); len(others) > 0 {
 		c.refuse("certificate", "leave it out, and have it renewed where it comes from", "has names of kinds that are not issued here: %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(others))), ", "))
+	}
+	if slices.Contains(c.leaf.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) {
+		c.refuse("certificate", "leave it out; the authority that it answers for replaces it", "is that of an OCSP responder")
 	}
 	below := c.leaf
 	for _, by := range c.above {

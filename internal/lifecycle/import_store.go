@@ -17,7 +17,7 @@ type taking struct {
 	known   map[string]store.Held   // by fingerprint
 	keys    map[string]leafward.Key // by SPKI
 	names   map[[2]string]string    // ids of certificates by team and name
-	serials map[[2]string]string    // fingerprints by authority and serial
+	serials map[[2]string]string    // ids of certificates by authority of ours and serial
 	chains  map[string]string       // ids by what they hold
 	added   struct {
 		certificates []leafward.Certificate
@@ -49,7 +49,9 @@ func (t *taking) look(some []*candidate) (err error) {
 	for _, c := range some {
 		sums, spkis = append(sums, c.SHA256), append(spkis, c.spki)
 		byTeam[c.record.Team] = append(byTeam[c.record.Team], c.record.Name, c.otherName())
-		bySigner[c.signer.authority] = append(bySigner[c.signer.authority], c.serial())
+		if c.signer.issuer != "" {
+			bySigner[c.signer.authority] = append(bySigner[c.signer.authority], c.serial())
+		}
 	}
 	if t.known, err = t.tx.HeldByFingerprint(sums); err != nil {
 		return err
@@ -60,7 +62,7 @@ func (t *taking) look(some []*candidate) (err error) {
 	if t.names, err = paired(byTeam, t.tx.CertificatesNamed); err != nil {
 		return err
 	}
-	t.serials, err = paired(bySigner, t.tx.VersionsOfSerials)
+	t.serials, err = paired(bySigner, t.tx.CertificatesOfSerials)
 	return err
 }
 
@@ -98,10 +100,6 @@ func (t *taking) take(c *candidate) error {
 		if v.Bare && len(c.chain()) > 0 && !v.Archived && t.tx.Actor.MayWrite(v.Team) {
 			return t.complete(c, v)
 		}
-		return nil
-	}
-	if t.serials[[2]string{c.signer.authority, c.serial()}] != "" {
-		c.refuse("certificate", "ask the authority which of the two it stands by", "has the serial number %s of another certificate of the same authority", c.serial())
 		return nil
 	}
 	if k := t.keys[c.spki]; !k.CompromisedAt.IsZero() {
@@ -144,19 +142,24 @@ func (t *taking) complete(c *candidate, have store.Held) error {
 }
 
 // strange tells whether an authority of ours signed the certificate and does not know it any more, as after a restore. It
-// refuses what the authority says must not be used.
+// refuses what the authority says must not be used, and a second certificate of one serial number.
 func (t *taking) strange(c *candidate) (bool, error) {
 	if c.signer.issuer == "" {
 		return false, nil
 	}
-	if t.tx.Actor.Teams != nil { // whose it was is not known any more, or it is the server's own
-		c.refuse("certificate", "ask an administrator of all teams to take it in", "was signed by an authority of this server, which keeps no record of whose it is")
-		return false, nil
-	}
 	s, found, err := t.tx.Serial(c.signer.authority, c.serial())
+	other := t.serials[[2]string{c.signer.authority, c.serial()}]
 	switch {
-	case err != nil || !found:
-		return err == nil, err
+	case err != nil:
+		return false, err
+	case s.ServersOwn():
+		c.refuse("certificate", "leave it out", "is a server's own, which the server itself replaces in time")
+	case t.tx.Actor.Teams != nil: // whose it was is not known any more
+		c.refuse("certificate", "ask an administrator of all teams to take it in", "was signed by an authority of this server, which keeps no record of whose it is")
+	case other != "":
+		c.refuse("certificate", "leave it out; what is revoked is told by its serial number alone", "has the serial number %s of another certificate of the same authority, a version of %s", c.serial(), other)
+	case !found:
+		return true, nil
 	case !s.RevokedAt.IsZero():
 		c.refuse("certificate", "leave it out", "is revoked since %s", s.RevokedAt.Format(time.RFC3339))
 	case s.State == leafward.SerialReserved:
@@ -217,7 +220,7 @@ func (t *taking) version(c *candidate) leafward.Version {
 func (t *taking) done(c *candidate, record *leafward.Certificate, v *leafward.Version) {
 	c.Outcome, c.Certificate, c.Version, c.Name = ImportDone, record.ID, v.ID, record.Name
 	t.known[c.SHA256] = store.Held{Version: v.ID, Certificate: record.ID, Name: record.Name, Team: record.Team, Bare: len(c.chain()) == 0}
-	t.serials[[2]string{v.Authority, v.Serial}] = c.SHA256
+	t.serials[[2]string{v.Authority, v.Serial}] = record.ID
 	t.tx.Record(leafward.CertificateImported, record.ID, record.Team, leafward.Details{
 		"version": v.ID, "serial": v.Serial, "authority": v.Authority, "signed_by": plainly(c.leaf.Issuer.String()), "sha256": v.SHA256,
 		"not_after": v.NotAfter.Format(time.RFC3339), "name": record.Name, "names": record.Names(), "issuer": record.Issuer, "predecessor": v.Predecessor,
@@ -251,7 +254,7 @@ func (t *taking) renewed(c *candidate, id string, strange bool) (done bool, err 
 		return false, nil
 	}
 	if !c.leaf.NotAfter.After(current[0].NotAfter) {
-		c.refuse("certificate", "leave it out", "is older than the version of %s that is here, which ends at %s", have.Name, current[0].NotAfter.Format(time.RFC3339))
+		c.refuse("certificate", "leave it out; where the one that is here is wrong, archive that first", "is older than the version of %s that is here, which ends at %s", have.Name, current[0].NotAfter.Format(time.RFC3339))
 		return true, nil
 	}
 	policy, err := t.tx.RenewalPolicy(have.Policy)

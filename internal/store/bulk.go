@@ -87,8 +87,8 @@ func (v *View) HeldByFingerprint(sums []string) (map[string]Held, error) {
 	return known, err
 }
 
-// VersionsOfSerials are the fingerprints of the versions of any certificate that an authority signed, by their serials.
-func (v *View) VersionsOfSerials(authority string, serials []string) (map[string]string, error) {
+// CertificatesOfSerials are the ids of the certificates, whoever asks, of which an authority signed a version, by the serials of those.
+func (v *View) CertificatesOfSerials(authority string, serials []string) (map[string]string, error) {
 	s := &selection{}
 	s.and("authority = ?", authority)
 	s.oneOf("serial", serials)
@@ -96,7 +96,7 @@ func (v *View) VersionsOfSerials(authority string, serials []string) (map[string
 	words.in("noun", []string{"certificate.version", "certificate.version.archived"})
 	words.oneOf("term", serials)
 	s.conditions, s.args = append(s.conditions, "certificate IN (SELECT id FROM terms "+words.where()+")"), words.args
-	return v.pairs("SELECT serial, sha256 FROM versions "+s.where(), s.args...)
+	return v.pairs("SELECT serial, certificate FROM versions "+s.where(), s.args...)
 }
 
 // CertificatesNamed are the ids of the certificates of a team that are not archived, whoever asks, by their names.
