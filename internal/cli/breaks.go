@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,60 +14,107 @@ import (
 // maxBreaks is how many things of one kind are told one by one.
 const maxBreaks = 10
 
-// more tells of what is not told one by one.
-func (now *standing) more(shown int, total int64, noun, list string) {
+// more tells of what is not told one by one, and whether that is broken.
+func (now *standing) more(shown int, total int64, noun, list string, bad bool) {
 	if rest := total - int64(shown); rest > 0 {
-		now.Breaks = append(now.Breaks, breaking{What: "and " + count(rest, noun) + " more", Why: "likewise", Fix: list})
+		now.Breaks = append(now.Breaks, breaking{What: "and " + count(rest, noun) + " more", Why: "likewise", Fix: list, Bad: bad})
 	}
 }
 
-// brokenCertificates finds the certificates that are expired, or whose issuance or renewal failed.
+// brokenCertificates finds the certificates that are expired, of which a version in use is revoked, or whose issuance or
+// renewal failed. Each is told of once, with the work on it.
 func (r *run) brokenCertificates(ctx context.Context, now *standing) error {
-	n := r.names()
-	for _, state := range []leafward.CertificateStatus{leafward.StatusExpired, leafward.StatusFailed} {
-		page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Status: string(state), Listing: api.Listing{PerPage: maxBreaks, Sort: "expires_at"}})
+	now.told = make(map[string]bool)
+	for _, kind := range []struct {
+		in   api.ListCertificatesInput
+		list string // flags
+	}{
+		{api.ListCertificatesInput{Status: string(leafward.StatusExpired), Listing: api.Listing{Sort: "expires_at"}}, "--status Expired"},
+		{api.ListCertificatesInput{VersionRevoked: "true", Listing: api.Listing{Sort: "created_at"}}, "--version-revoked"},
+		{api.ListCertificatesInput{Status: string(leafward.StatusFailed), Listing: api.Listing{Sort: "expires_at"}}, "--status Failed"},
+	} {
+		kind.in.PerPage = maxBreaks
+		page, err := api.ListCertificates.Call(ctx, r.Client, kind.in)
 		if err != nil {
 			return err
 		}
 		for i := range page.Data {
-			c := &page.Data[i]
-			b := breaking{What: "certificate " + c.Name + ": " + c.Status, Why: n.text(ctx, c.LastError), Bad: true}
-			b.Fix = "leafward job get " + quoted(c.Name) + r.where.flags() + " shows what failed; leafward cert renew " + quoted(c.Name) + r.where.flags() + " tries again"
-			if b.Why == "" {
-				b.Why = "it ended " + when(c.ExpiresAt, time.Now())
+			if err := r.brokenCertificate(ctx, now, &page.Data[i]); err != nil {
+				return err
 			}
-			now.Breaks = append(now.Breaks, b)
 		}
-		now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(state)+r.where.flags())
+		now.more(len(page.Data), page.Total, "certificate", "leafward cert list "+kind.list+r.where.flags(), true)
 	}
 	return nil
 }
 
-// struck finds the certificates of which a version in use is revoked, and that nothing replaces yet.
-func (r *run) struck(ctx context.Context, now *standing) error {
-	page, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{
-		Status: string(leafward.StatusExpiring), VersionRevoked: "true", Listing: api.Listing{PerPage: maxBreaks, Sort: "created_at"},
-	})
-	if err != nil {
-		return err
+// brokenCertificate tells of one unless it was told of.
+func (r *run) brokenCertificate(ctx context.Context, now *standing, c *api.Certificate) error {
+	if now.told[c.ID] {
+		return nil
 	}
-	for i := range page.Data {
-		now.Breaks = append(now.Breaks, struckBreak(&page.Data[i], r.where.flags()))
+	now.told[c.ID] = true
+	var work *api.Job
+	if c.JobID != "" {
+		j, err := api.GetJob.Call(ctx, r.Client, api.JobID{ID: c.JobID})
+		if err != nil {
+			return err
+		}
+		work = &j.Job
 	}
-	now.more(len(page.Data), page.Total, "certificate", "leafward cert list --status "+string(leafward.StatusExpiring)+" --version-revoked"+r.where.flags())
+	b := brokenBreak(c, work, r.renewLine(ctx, c), r.where.flags())
+	b.Why = r.names().text(ctx, b.Why)
+	now.Breaks = append(now.Breaks, b)
 	return nil
 }
 
-// struckBreak tells of a certificate of which a version in use is revoked.
-func struckBreak(c *api.Certificate, flags string) breaking {
-	b := breaking{
-		What: "certificate " + c.Name + ": its version is revoked " + when(c.VersionRevokedAt, time.Now()), Why: "clients that ask whether it is revoked refuse it",
-		Fix: "leafward cert renew " + quoted(c.Name) + flags, Bad: true,
+// brokenBreak tells of a certificate that is broken and of the work on it, nil where none is open. Next is the command that
+// gets its next version.
+func brokenBreak(c *api.Certificate, work *api.Job, next, flags string) breaking {
+	what, why := c.Status, []string(nil)
+	switch now := time.Now(); {
+	case c.Status == string(leafward.StatusExpired):
+		why = append(why, "it ended "+when(c.ExpiresAt, now))
+	case c.VersionRevokedAt != nil:
+		what, why = "its version is revoked "+when(c.VersionRevokedAt, now), append(why, "clients that ask whether it is revoked refuse it")
 	}
-	if c.WaitingFor != "" {
+	b := breaking{What: "certificate " + c.Name + ": " + what, Fix: next, Bad: true}
+	switch {
+	case work != nil:
+		why = append(why, "its "+strings.ToLower(work.Type)+" "+stand(work))
+		b.Fix = workFix(c, work, next, flags)
+	case c.LastError != "":
+		why = append(why, c.LastError)
+		b.Fix = "leafward job get " + quoted(c.Name) + flags + " shows what failed; " + next + " tries again"
+	case c.WaitingFor != "":
 		b.Fix += ", since by itself it waits for " + c.WaitingFor
 	}
+	b.Why = strings.Join(why, "; ")
 	return b
+}
+
+// stand is how open work stands.
+func stand(j *api.Job) string {
+	switch note := jobNote(j); {
+	case note == "":
+		return "is under way"
+	case j.LastError != "":
+		return "does not get on: " + note
+	default:
+		return note
+	}
+}
+
+// workFix is what helps open work on a certificate.
+func workFix(c *api.Certificate, j *api.Job, next, flags string) string {
+	switch {
+	case j.Status != string(leafward.JobAwaitingCSR):
+		return "leafward job get " + j.ID + flags + " shows each step"
+	case heldByCaller(c):
+		return next
+	default:
+		return "see that the agent runs on its host"
+	}
 }
 
 // awaited finds the issuances and renewals that wait for somebody's CSR.
@@ -76,20 +124,21 @@ func (r *run) awaited(ctx context.Context, now *standing) error {
 		return err
 	}
 	n := r.names()
-	for _, j := range page.Data {
+	for i := range page.Data {
+		j := &page.Data[i]
+		if now.told[j.CertificateID] {
+			continue
+		}
 		c, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: j.CertificateID})
 		if err != nil {
 			return err
 		}
-		b := breaking{What: fmt.Sprintf("certificate %s: its %s waits since %s", c.Name, strings.ToLower(j.Type), when(&j.CreatedAt, time.Now())), Why: "waits for " + n.text(ctx, j.WaitingFor)}
-		if len(c.TargetIDs) > 0 {
-			b.Fix = "see that the agent runs on its host"
-		} else {
-			b.Fix = r.issueLine(&c)
-		}
-		now.Breaks = append(now.Breaks, b)
+		now.Breaks = append(now.Breaks, breaking{
+			What: fmt.Sprintf("certificate %s: its %s waits since %s", c.Name, strings.ToLower(j.Type), when(&j.CreatedAt, time.Now())),
+			Why:  "waits for " + n.text(ctx, j.WaitingFor), Fix: workFix(&c, j, r.renewLine(ctx, &c), r.where.flags()),
+		})
 	}
-	now.more(len(page.Data), page.Total, "job", "leafward job list --status AwaitingCSR"+r.where.flags())
+	now.more(len(page.Data), page.Total, "job", "leafward job list --status AwaitingCSR"+r.where.flags(), false)
 	return nil
 }
 
@@ -117,7 +166,7 @@ func breakOf(j *api.Job, certificate, why, flags string) breaking {
 
 // troubled finds the work that has failed and will be tried again, and what waits for long.
 func (r *run) troubled(ctx context.Context, now *standing) error {
-	n, seen := r.names(), make(map[string]bool)
+	n, seen := r.names(), maps.Clone(now.told)
 	for _, state := range []leafward.JobStatus{leafward.JobRunning, leafward.JobPending} {
 		page, err := api.ListJobs.Call(ctx, r.Client, api.ListJobsInput{Status: string(state), Paging: api.Paging{PerPage: leafward.MaxPerPage}})
 		if err != nil {
@@ -125,13 +174,12 @@ func (r *run) troubled(ctx context.Context, now *standing) error {
 		}
 		for i := range page.Data {
 			j := &page.Data[i]
-			name := n.certificate(ctx, j.CertificateID)
 			why, trouble := troubleOf(j, time.Now())
-			if !trouble || seen[name] {
+			if !trouble || seen[j.CertificateID] {
 				continue
 			}
-			seen[name] = true
-			now.Breaks = append(now.Breaks, breakOf(j, name, n.text(ctx, why), r.where.flags()))
+			seen[j.CertificateID] = true
+			now.Breaks = append(now.Breaks, breakOf(j, n.certificate(ctx, j.CertificateID), n.text(ctx, why), r.where.flags()))
 		}
 	}
 	return nil
@@ -182,7 +230,7 @@ func (r *run) brokenAgents(ctx context.Context, now *standing) error {
 			}
 			now.Breaks = append(now.Breaks, b)
 		}
-		now.more(len(page.Data), page.Total, "agent", "leafward agent list --status "+state+r.where.flags())
+		now.more(len(page.Data), page.Total, "agent", "leafward agent list --status "+state+r.where.flags(), false)
 	}
 	return nil
 }

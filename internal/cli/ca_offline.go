@@ -254,7 +254,11 @@ func (c *caOnline) Run(ctx context.Context, s *Session) error {
 	}
 	file, err := readBounded(c.File, envelope.MaxSealed)
 	if err != nil {
-		return failed(string(leafward.NotFound), "name the file that `leafward ca offline` wrote", "the file %s cannot be read: %v", c.File, cause(err))
+		kind := leafward.Invalid
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = leafward.NotFound
+		}
+		return failed(string(kind), "name the file that `leafward ca offline` wrote", "the file %s cannot be read: %v", c.File, cause(err))
 	}
 	with, err := envelope.Opener{PassphraseFile: c.PassphraseFile, IdentityFile: c.Identity, Ask: r.AskPassphrase("--identity FILE")}.With("the key of " + a.Name)
 	if err != nil {

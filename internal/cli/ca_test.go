@@ -60,8 +60,9 @@ func TestARootIsTakenOfflineIntoAFileAndBroughtBackFromIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.refused("invalid_request", "is not whole", "ca", "online", root.Name, damaged, "--passphrase-file", word)
-	d.refused("not_found", "more than 65536 octets", "ca", "online", root.Name, "/dev/zero", "--passphrase-file", word)
-	d.refused("not_found", "cannot be read", "ca", "online", root.Name, file+"3", "--passphrase-file", word)
+	d.refused("invalid_request", "more than 65536 octets", "ca", "online", root.Name, "/dev/zero", "--passphrase-file", word)
+	d.refused("invalid_request", "is a directory", "ca", "online", root.Name, dir, "--passphrase-file", word)
+	d.refused("not_found", "no such file", "ca", "online", root.Name, file+"3", "--passphrase-file", word)
 	d.refused("not_found", "no authority named", "ca", "online", "nobody", file, "--passphrase-file", word)
 	d.ok("ca", "online", root.Name, file, "--passphrase-file", word).has(t, 0, "✔ the key of "+root.Name+" is on the server, and its CRL is new")
 	d.refused("conflict", "is local, not offline", "ca", "online", root.Name, file, "--passphrase-file", word)

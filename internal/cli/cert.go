@@ -122,10 +122,17 @@ func certNote(c *api.Certificate) string {
 	switch {
 	case c.RevokedAt != nil:
 		return c.RevocationReason
+	case c.VersionRevokedAt != nil:
+		return strings.TrimSuffix("its version is revoked; "+renewalNote(c), "; ")
+	}
+	return renewalNote(c)
+}
+
+// renewalNote is what one must know of its issuance or renewal.
+func renewalNote(c *api.Certificate) string {
+	switch {
 	case c.LastError != "":
 		return c.LastError
-	case c.VersionRevokedAt != nil && c.JobID == "":
-		return "its version is revoked"
 	case c.JobID != "" && heldByCaller(c):
 		return "waits for a CSR"
 	case c.PendingChange:

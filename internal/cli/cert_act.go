@@ -278,10 +278,12 @@ func (r *run) replaced(ctx context.Context, done *api.Revocation, w waiting) err
 
 // alsoRevoked tells of the certificates that lost versions because they have the compromised key.
 func (r *run) alsoRevoked(ctx context.Context, ids []string) {
-	n := r.names()
 	for _, id := range ids {
-		name := n.certificate(ctx, id)
-		r.say(warn, "leafward cert renew "+quoted(name)+r.where.flags()+", unless it is renewed by itself", "%s has the same key: its version is revoked as well", name)
+		name, next := id, "leafward status"+r.where.flags()+" says what to do"
+		if c, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id}); err == nil {
+			name, next = c.Name, r.renewLine(ctx, &c)
+		}
+		r.say(warn, next+", unless it is renewed by itself", "%s has the same key: its version is revoked as well", name)
 	}
 }
 

@@ -107,10 +107,10 @@ func (r *run) concludeAs(ctx context.Context, id, job, work string, w waiting, i
 		r.say(good, look, "%s: the %s is complete%s", cert.Name, work, until(&cert))
 	case status == leafward.JobFailed, status == leafward.JobCancelled:
 		why := r.names().text(ctx, first(ended.LastError, cert.LastError, "it was cancelled"))
-		return failed(codeFailed, "mend the cause; `leafward job get "+job+r.where.flags()+"` shows each step; it is tried again by itself, or at once with `leafward cert renew "+quoted(cert.Name)+r.where.flags()+"`",
+		return failed(codeFailed, "mend the cause; `leafward job get "+job+r.where.flags()+"` shows each step; it is tried again by itself, or at once with `"+r.renewLine(ctx, &cert)+"`",
 			"the %s of %s failed: %s", work, cert.Name, why)
 	case status == leafward.JobAwaitingCSR && len(cert.TargetIDs) == 0:
-		r.say(wait, r.issueLine(&cert)+" makes a key and sends its CSR", "%s waits for a CSR", cert.Name)
+		r.say(wait, r.issueLine(ctx, &cert)+" makes a key and sends its CSR", "%s waits for a CSR", cert.Name)
 	case status.Open():
 		r.say(wait, look, "%s: the %s goes on by itself", cert.Name, work)
 	default:
@@ -130,13 +130,21 @@ func (r *run) outcome(ctx context.Context, job string, w waiting) (api.JobDetail
 	return api.GetJob.Call(ctx, r.Client, api.JobID{ID: job})
 }
 
+// renewLine is the command that gets the next version of a certificate.
+func (r *run) renewLine(ctx context.Context, c *api.Certificate) string {
+	if heldByCaller(c) {
+		return r.issueLine(ctx, c)
+	}
+	return "leafward cert renew " + quoted(c.Name) + r.where.flags()
+}
+
 // issueLine is the command that gets the next version of a certificate whose key is held by whoever sends the CSR.
-func (r *run) issueLine(c *api.Certificate) string {
+func (r *run) issueLine(ctx context.Context, c *api.Certificate) string {
 	force := ""
-	if c.Version != nil {
+	if c.ExpiresAt != nil {
 		force = " --force"
 	}
-	return "leafward issue " + quoted(namesOf(c)...) + r.asNamed(c) + keyFlag(c) + force + r.where.flags()
+	return "leafward issue " + quoted(namesOf(c)...) + r.asNamed(c) + r.inTeam(ctx, c) + keyFlag(c) + force + r.where.flags()
 }
 
 // usualKey is what issue makes when no --key-type is given.
@@ -161,4 +169,13 @@ func (r *run) asNamed(c *api.Certificate) string {
 		return ""
 	}
 	return " --name " + quoted(c.Name)
+}
+
+// inTeam is the flag that names the team of a record where another team has one of the same name.
+func (r *run) inTeam(ctx context.Context, c *api.Certificate) string {
+	same, err := api.ListCertificates.Call(ctx, r.Client, api.ListCertificatesInput{Name: c.Name, Listing: api.Listing{PerPage: 2}})
+	if err == nil && len(same.Data) < 2 {
+		return ""
+	}
+	return " --team " + quoted(r.names().team(ctx, c.TeamID))
 }

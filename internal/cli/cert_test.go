@@ -285,14 +285,14 @@ func TestACertificateThatLosesItsVersionByAnothersKeyIsTold(t *testing.T) {
 	d.ok("cert", "create", "b.example.com", "--csr", csrOf(t, key, "b.example.com"))
 	d.ok("status").has(t, 0, "nothing is broken")
 	d.ok("cert", "list", "--version-revoked").has(t, 0, "no such certificates")
-	d.ok("cert", "revoke", "a.example.com", "--reason", "keyCompromise").has(t, 0, "b.example.com has the same key: its version is revoked as well", "leafward cert renew b.example.com")
+	d.ok("cert", "revoke", "a.example.com", "--reason", "keyCompromise").has(t, 0, "b.example.com has the same key: its version is revoked as well", "next  leafward issue b.example.com --force")
 	d.ok("cert", "get", "b.example.com").has(t, 0, "Expiring", "revoked: keyCompromise")
 	d.ok("cert", "list").has(t, 0, "its version is revoked")
 	lost := answer[rows[api.Certificate]](d, "cert", "list", "--status", "Expiring", "--version-revoked")
 	if len(lost.Data) != 1 || lost.Data[0].Name != "b.example.com" {
 		t.Errorf("of those that lost a version are listed %+v", lost.Data)
 	}
-	d.typed("status").has(t, 1, "certificate b.example.com: its version is revoked", "do   leafward cert renew b.example.com")
+	d.typed("status").has(t, 1, "certificate b.example.com: its version is revoked", "do   leafward issue b.example.com --force")
 }
 
 func TestAReplacementAnswersScriptsWithWhoElseLostAVersion(t *testing.T) {
@@ -336,6 +336,7 @@ func TestNamesThatTwoTeamsUseAreAmbiguous(t *testing.T) {
 	mine := answer[api.Certificate](d, "cert", "create", "both.example.com")
 	d.ok("cert", "create", "both.example.com", "--team", "shop")
 	d.refused("conflict", "there are 2 certificates named", "cert", "get", "both.example.com")
+	d.refused("conflict", "there are 2 certificates named", "job", "get", "both.example.com")
 	d.refused("conflict", "--team", "issue", "both.example.com", "--out", out)
 	d.ok("issue", "both.example.com", "--out", out, "--team", "shop")
 	d.ok("cert", "get", mine.ID).has(t, 0, "Pending")
@@ -343,6 +344,8 @@ func TestNamesThatTwoTeamsUseAreAmbiguous(t *testing.T) {
 	if shops := answer[rows[api.Certificate]](d, "cert", "list", "--team", team.ID); shops.Total != 2 {
 		t.Errorf("the team has %+v", shops.Data)
 	}
+	d.Stop()
+	d.refused("no_server", "", "job", "get", mine.ID)
 }
 
 func TestAListIsWholeHoweverManyPagesItHas(t *testing.T) {

@@ -66,7 +66,7 @@ func (c *issueCommand) Run(ctx context.Context, s *Session) error {
 	}
 	return r.answer(pairOf{cert, files.cert, files.key}, func() {
 		fmt.Fprintf(r.Out, "%s\n%s\n", files.cert, files.key)
-		again := quoted(c.Names...) + r.asNamed(&cert) + keyFlag(&cert) + " --force"
+		again := quoted(c.Names...) + r.asNamed(&cert) + r.inTeam(ctx, &cert) + keyFlag(&cert) + " --force"
 		if c.Out != "." {
 			again += " --out " + quoted(c.Out)
 		}

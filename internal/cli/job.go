@@ -108,8 +108,11 @@ func (r *run) job(ctx context.Context, given string) (string, error) {
 		return given, nil
 	}
 	id, err := r.certificate(ctx, given)
-	if err != nil {
+	if explainCode(err) == string(leafward.NotFound) {
 		return "", failed(string(leafward.NotFound), "`leafward job list"+r.where.flags()+"` shows the jobs", "%q is no job, and no certificate either", given)
+	}
+	if err != nil {
+		return "", err
 	}
 	cert, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id})
 	if err != nil || cert.JobID != "" {

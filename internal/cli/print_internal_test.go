@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -82,6 +83,18 @@ func TestThingsAreCountedInWords(t *testing.T) {
 	for want, got := range map[string]string{"1 key": count(1, "key"), "2 keys": count(2, "key"), "0 authorities": count(0, "authority"), "3 events": count(3, "event")} {
 		if got != want {
 			t.Errorf("%q is written %q", want, got)
+		}
+	}
+}
+
+func TestTheMomentOfARenewalIsSaidAsWhatItIs(t *testing.T) {
+	now := time.Now()
+	past, coming := now.Add(-30*time.Second), now.Add(time.Hour+time.Second)
+	for want, at := range map[string]*time.Time{
+		"is renewed by hand only": nil, "was due to be renewed 30s ago": &past, "is renewed now": &now, "is renewed in 60m": &coming,
+	} {
+		if said := renewal(at, now); said != want {
+			t.Errorf("%q, not %q", said, want)
 		}
 	}
 }

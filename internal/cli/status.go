@@ -28,6 +28,8 @@ type standing struct {
 	Breaks     []breaking `json:"breaks"` // what is broken or breaks next, the most urgent first
 	Next       *nextEnd   `json:"next"`   // the certificate that ends first; null without one
 	At         time.Time  `json:"at"`
+
+	told map[string]bool // ids of the certificates that are told of as broken
 }
 
 // nextEnd is the certificate in use that ends first.
@@ -52,7 +54,7 @@ func (c *statusCommand) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	now := standing{Server: r.where.name(), Breaks: []breaking{}, At: time.Now().UTC().Truncate(time.Second)}
-	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.struck, r.troubled, r.awaited, r.late, r.awaitedAuthorities, r.brokenAgents, r.nextToEnd} {
+	for _, look := range []func(context.Context, *standing) error{r.server, r.brokenCertificates, r.troubled, r.awaited, r.late, r.awaitedAuthorities, r.brokenAgents, r.nextToEnd} {
 		if err := look(ctx, &now); err != nil {
 			return err
 		}
@@ -125,6 +127,18 @@ func (r *run) rootSHA256(ctx context.Context) (string, error) {
 	return pki.Fingerprint(der), err
 }
 
+// renewal is what is to be said of the moment at which a certificate is renewed; nil is none.
+func renewal(at *time.Time, now time.Time) string {
+	switch {
+	case at == nil:
+		return "is renewed by hand only"
+	case now.Sub(*at) >= time.Second:
+		return "was due to be renewed " + distance(at.Sub(now))
+	default:
+		return "is renewed " + distance(at.Sub(now))
+	}
+}
+
 // status shows it to a person.
 func (r *run) status(now *standing) {
 	f := &facts{}
@@ -137,7 +151,7 @@ func (r *run) status(now *standing) {
 	f.add("root", "%s", now.RootSHA256)
 	if now.Next != nil {
 		at := time.Now()
-		f.add("next", "%s expires %s and is renewed %s", now.Next.Name, when(now.Next.ExpiresAt, at), first(soon(now.Next.RenewsAt, at), "by hand only"))
+		f.add("next", "%s expires %s and %s", now.Next.Name, when(now.Next.ExpiresAt, at), renewal(now.Next.RenewsAt, at))
 	}
 	r.facts(f)
 	if len(now.Breaks) == 0 {
