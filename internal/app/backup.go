@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -171,11 +172,17 @@ func (r interruptible) Read(p []byte) (int, error) {
 }
 
 func unwritten(file string, err error) error {
-	if _, ok := errors.AsType[*fs.PathError](err); !ok {
+	kind, fix := leafward.Invalid, "choose a directory that you may write to"
+	if full(err) {
+		kind, fix = leafward.StorageFull, "free some space, or choose a directory that has more of it"
+	} else if _, ok := errors.AsType[*fs.PathError](err); !ok {
 		return err
 	}
-	return &leafward.Error{Kind: leafward.Invalid, Message: fmt.Sprintf("%s cannot be written: %v", file, reason(err)), Fix: "choose a directory that you may write to and that has room", Cause: err}
+	return &leafward.Error{Kind: kind, Message: fmt.Sprintf("%s cannot be written: %v", file, reason(err)), Fix: fix, Cause: err}
 }
+
+// full tells whether an error means that there is no room left.
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // syncDir makes the names in a directory last over a power failure, where the system can.
 func syncDir(dir string) error {

@@ -102,9 +102,11 @@ func unusable(dir string, cause error) error {
 	if e, ok := errors.AsType[*fs.PathError](cause); ok {
 		why = e.Err
 	}
-	return &leafward.Error{
-		Kind: leafward.Denied, Message: fmt.Sprintf("the data directory %s cannot be used: %v", dir, why), Fix: "give a --data-dir that this user may write", Cause: cause,
+	kind, fix := leafward.Denied, "give a --data-dir that this user may write"
+	if full(cause) {
+		kind, fix = leafward.StorageFull, "free some space, or give a --data-dir on another disk"
 	}
+	return &leafward.Error{Kind: kind, Message: fmt.Sprintf("the data directory %s cannot be used: %v", dir, why), Fix: fix, Cause: cause}
 }
 
 // Mistakes are what is wrong with settings that only a look at what they name can tell. Nothing is changed by looking,

@@ -12,6 +12,7 @@ import (
 	sealing "filippo.io/age"
 	"golang.org/x/sys/unix"
 
+	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/app"
 	"github.com/leafward/leafward/internal/envelope"
 	"github.com/leafward/leafward/internal/store"
@@ -86,16 +87,19 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// small mounts a disk of so many octets, or skips the test.
-func small(t *testing.T, size int64) (disk string) {
+// small mounts a disk with a limit, such as size=4096, or skips the test.
+func small(t *testing.T, limit string) (disk string) {
 	t.Helper()
 	disk = t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, limit); err != nil {
 		t.Skipf("no small disk can be mounted here: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
 	return disk
 }
+
+// octets is the limit of a disk that takes so many.
+func octets(n int64) string { return fmt.Sprintf("size=%d", n) }
 
 // keyPair is what encrypts and opens a backup without the work that a passphrase takes.
 func keyPair(t *testing.T) envelope.Opener {
@@ -129,9 +133,9 @@ func TestADiskThatIsFullLeavesNoHalfBackupAndNoHalfDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for size := done.Size / 2; size < done.Size; size += done.Size / 5 {
-		disk := small(t, size)
+		disk := small(t, octets(size))
 		_, err := app.Backup(t.Context(), app.Backing{Serve: settings, Opener: opener, File: filepath.Join(disk, "backup.age"), Version: "test"})
-		if left, wrong := os.ReadDir(disk); err == nil || wrong != nil || len(left) > 0 {
+		if left, wrong := os.ReadDir(disk); leafward.KindOf(err) != leafward.StorageFull || wrong != nil || len(left) > 0 {
 			t.Errorf("a disk of %d octets for a backup of %d: %v, and it holds %v (%v)", size, done.Size, err, left, wrong)
 		}
 	}
@@ -145,12 +149,16 @@ func TestADiskThatIsFullLeavesNoHalfBackupAndNoHalfDatabase(t *testing.T) {
 	if err != nil || want.Events <= whole.Gap.Events {
 		t.Fatalf("%+v %+v %v", want, whole, err)
 	}
+	r.DataDir = filepath.Join(small(t, "nr_inodes=1"), "data") // which cannot be made
+	if _, err := app.Restore(t.Context(), r); leafward.KindOf(err) != leafward.StorageFull {
+		t.Errorf("a disk that takes no more files: %v", err)
+	}
 	failed, restored := 0, 0
 	for size := done.Size; restored < 2; size += 48 << 10 {
-		r.DataDir = small(t, size)
+		r.DataDir = small(t, octets(size))
 		if _, err := app.Restore(t.Context(), r); err != nil {
 			failed++
-			if left, wrong := os.ReadDir(r.DataDir); wrong != nil || len(left) > 0 {
+			if left, wrong := os.ReadDir(r.DataDir); leafward.KindOf(err) != leafward.StorageFull || wrong != nil || len(left) > 0 {
 				t.Errorf("a disk of %d octets: %v, and it holds %v (%v)", size, err, left, wrong)
 			}
 			continue
