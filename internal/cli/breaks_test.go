@@ -21,7 +21,7 @@ func (d *desk) newest(certificate string) string {
 func TestACertificateIsBrokenAsLongAsItsVersionIsRevokedWhateverItsRenewalDoes(t *testing.T) {
 	d, out := atServer(t), t.TempDir()
 	d.ok("issue", "pay.example.com", "--out", out)
-	d.ok("cert", "revoke", "pay.example.com", "--version", d.newest("pay.example.com"), "--reason", "keyCompromise")
+	d.ok("cert", "revoke", "pay.example.com", "--version", d.newest("pay.example.com"), "--reason", "keyCompromise").has(t, 0, "next  leafward issue pay.example.com --force")
 	d.typed("cert", "renew", "pay.example.com") // refused where it has begun by itself
 	d.ok("cert", "list").has(t, 0, "RenewalInProgress", "its version is revoked; waits for a CSR")
 	d.ok("cert", "get", "pay.example.com").has(t, 0, "its version is revoked; waits for a CSR")

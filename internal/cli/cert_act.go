@@ -246,6 +246,8 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 		switch {
 		case c.Reason == "certificateHold":
 			next = "leafward cert release " + quoted(done.Certificate.Name) + r.where.flags() + " lifts it"
+		case done.Certificate.VersionRevokedAt != nil:
+			next = r.renewLine(ctx, &done.Certificate) + ", unless it is renewed by itself"
 		case version != "":
 			next = "leafward cert get " + quoted(done.Certificate.Name) + r.where.flags()
 		}
