@@ -73,7 +73,7 @@ func TestStatusFailsWhenSomethingIsBroken(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "✖ failed") || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("status fails with %v", err)
 	}
-	for _, words := range []string{"What breaks next\n", "✖ certificate www.example.com: Expired\n  why  ", "\n  do   leafward job get www.example.com --data-dir "} {
+	for _, words := range []string{"What breaks next\n", "✖ certificate www.example.com: Expired\n  why  it ended ", "\n  do   leafward issue www.example.com --force --data-dir "} {
 		if !strings.Contains(out, words) {
 			t.Errorf("%q is not in:\n%s", words, out)
 		}
