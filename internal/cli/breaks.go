@@ -79,15 +79,15 @@ func brokenBreak(c *api.Certificate, work *api.Job, next, flags string) breaking
 		what, why = "its version is revoked "+when(c.VersionRevokedAt, now), append(why, "clients that ask whether it is revoked refuse it")
 	}
 	b := breaking{What: "certificate " + c.Name + ": " + what, Fix: next, Bad: true}
-	switch {
-	case work != nil:
+	if work != nil {
 		why = append(why, "its "+strings.ToLower(work.Type)+" "+stand(work))
 		b.Fix = workFix(c, work, next, flags)
-	case c.LastError != "":
+	} else if c.LastError != "" {
 		why = append(why, c.LastError)
 		b.Fix = "leafward job get " + quoted(c.Name) + flags + " shows what failed; " + next + " tries again"
-	case c.WaitingFor != "":
-		b.Fix += ", since by itself it waits for " + c.WaitingFor
+	}
+	if c.WaitingFor != "" {
+		why = append(why, "by itself it waits for "+c.WaitingFor)
 	}
 	b.Why = strings.Join(why, "; ")
 	return b
