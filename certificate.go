@@ -463,10 +463,10 @@ const (
 
 const foreignAuthority = "foreign-"
 
-// ForeignAuthority stands for whoever signed a certificate that no authority of ours did. A name, a key identifier and a serial
-// number are easily borrowed, and one signature can be written in several ways: such a certificate is told apart by its SHA-256
-// alone, so that it keeps no other one out.
-func ForeignAuthority(sha256 string) string { return foreignAuthority + sha256 }
+// ForeignAuthority stands for whoever signed a version that no authority of ours did, and for nothing else: a name, a key
+// identifier and a serial number are easily borrowed, and one signature can be written in several ways. Such certificates are told
+// apart by their SHA-256 alone, so that none keeps another one out.
+func ForeignAuthority(version string) string { return foreignAuthority + version }
 
 // Foreign tells whether an authority that is not ours signed the version, as one that was imported: it alone revokes it.
 func (v *Version) Foreign() bool { return IsForeign(v.Authority) }

@@ -83,6 +83,36 @@ func TestAForgedCertificateOfTheSameNamesGivesWayWhenItIsArchived(t *testing.T) 
 	})
 }
 
+func TestACertificateThatAnotherTeamTookInIsGivenByAnAdministrator(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := start(t, db)
+		two := w.operator(t, "t-two")
+		e := newElsewhere(t, time.Now())
+		row := func(der []byte) lifecycle.ImportedRow {
+			done, err := w.Import(two, lifecycle.Listed{PEM: pemOf(der)})
+			check(t, err)
+			return done.Rows[0]
+		}
+		given, put := e.sign(t, "given.example.com"), e.sign(t, "put.example.com")
+		rows := w.taken(t, lifecycle.ImportDone, lifecycle.Listed{PEM: pemOf(given, put)})
+		if row := row(given); row.Outcome != lifecycle.ImportRefused || !strings.Contains(row.Problems[0].Fix, "ask an administrator to give it") {
+			t.Errorf("it is %+v", row)
+		}
+		_, err := w.Update(w.ctx, rows[0].Certificate, "", of("", func(c *leafward.Certificate) { c.Team = "t-two" }), lifecycle.Asked{})
+		check(t, err)
+		if row := row(given); row.Outcome != lifecycle.ImportKnown || row.Certificate != rows[0].Certificate {
+			t.Errorf("given, it is %+v", row)
+		}
+		check(t, w.Archive(w.ctx, rows[1].Certificate, ""))
+		if row := row(put); row.Outcome != lifecycle.ImportRefused || !strings.Contains(row.Problems[0].Fix, "have it renewed") {
+			t.Errorf("archived, it is %+v", row)
+		}
+		if row := row(e.sign(t, "put.example.com")); row.Outcome != lifecycle.ImportDone {
+			t.Errorf("renewed, it is %+v", row)
+		}
+	})
+}
+
 func TestWhatIsTakenInByManyAtOnceIsThereOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := start(t, db)

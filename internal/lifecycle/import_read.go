@@ -16,7 +16,7 @@ import (
 
 // signer is who signed a certificate.
 type signer struct {
-	authority string // of ours, or what leafward.ForeignAuthority gives
+	authority string // of ours; "" when it is foreign
 	issuer    string // that the authority belongs to; "" when it is foreign
 	chain     []byte // DER of the authority's own certificate; nil when it is foreign
 }
@@ -68,7 +68,7 @@ func (s *signers) of(leaf *x509.Certificate) signer {
 			}
 		}
 	}
-	return signer{authority: leafward.ForeignAuthority(pki.Fingerprint(leaf.Raw))}
+	return signer{}
 }
 
 // above tells whether one certificate signed another. Above authorities it is found out once.

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -92,13 +93,16 @@ func (c *candidate) otherName() string {
 // take takes one row in, or says why not.
 func (t *taking) take(c *candidate) error {
 	if v, known := t.known[c.SHA256]; known {
-		if !t.tx.Actor.Sees(v.Team) {
-			c.refuse("certificate", "ask an administrator for whom it is managed", "is managed already, for a team that you do not see")
-			return nil
-		}
-		c.Outcome, c.Certificate, c.Version, c.Name, c.Archived = ImportKnown, v.Certificate, v.Version, v.Name, v.Archived
-		if v.Bare && len(c.chain()) > 0 && !v.Archived && t.tx.Actor.MayWrite(v.Team) {
-			return t.complete(c, v)
+		switch {
+		case t.tx.Actor.Sees(v.Team):
+			c.Outcome, c.Certificate, c.Version, c.Name, c.Archived = ImportKnown, v.Certificate, v.Version, v.Name, v.Archived
+			if v.Bare && len(c.chain()) > 0 && !v.Archived && t.tx.Actor.MayWrite(v.Team) {
+				return t.complete(c, v)
+			}
+		case v.Archived:
+			c.refuse("certificate", "have it renewed where it comes from, and import the new one", "was archived by a team that you do not see")
+		default:
+			c.refuse("certificate", "ask an administrator to give it to your team", "is managed already, for a team that you do not see")
 		}
 		return nil
 	}
@@ -209,8 +213,9 @@ func (t *taking) version(c *candidate) leafward.Version {
 		chain = t.tx.AddChain(ders)
 		t.chains[string(slices.Concat(ders...))] = chain
 	}
+	id := store.NewID("cv")
 	return leafward.Version{
-		Row: leafward.Row{ID: store.NewID("cv")}, Slot: clientSlot, Key: k.ID, Issuer: c.signer.issuer, Authority: c.signer.authority, Serial: c.serial(), SHA256: c.SHA256,
+		Row: leafward.Row{ID: id}, Slot: clientSlot, Key: k.ID, Issuer: c.signer.issuer, Authority: cmp.Or(c.signer.authority, leafward.ForeignAuthority(id)), Serial: c.serial(), SHA256: c.SHA256,
 		Subject: plainly(c.leaf.Subject.String()), Algorithm: c.kind.Algorithm, Size: c.kind.Size, NotBefore: c.leaf.NotBefore.UTC(), NotAfter: c.leaf.NotAfter.UTC(),
 		DER: c.leaf.Raw, Chain: chain, Source: leafward.VersionImported,
 	}
