@@ -104,7 +104,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	pool.SetMaxOpenConns(c.Readers + 1)
+	pool.SetMaxOpenConns(c.Readers + 2)
 	db := &DB{dialect: sqliteDialect(), config: c, pool: pool, lock: lock, readers: make(chan *conn, c.Readers)}
 	db.memory.Store(newMemory(""))
 	for range c.Readers {
@@ -114,7 +114,9 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(damaged(c.Path, translate(err)), pool.Close(), lock.Close())
 	}
-	db.writer = newWriter(db, writing)
+	if db.writer, err = newWriter(ctx, db, writing); err != nil {
+		return nil, errors.Join(translate(err), writing.close(), pool.Close(), lock.Close())
+	}
 	go db.writer.run()
 	return db, nil
 }

@@ -192,6 +192,7 @@ type writer struct {
 	quit   chan struct{}
 	done   chan struct{}
 	head   head
+	copier *copier
 	shared bool // the last commit was
 }
 
@@ -219,13 +220,21 @@ var errEnded = errors.New("the transaction ended")
 // errMixed says that a change of a batch without savepoints was refused behind something that it wrote.
 var errMixed = errors.New("a change was refused that had written")
 
-func newWriter(db *DB, c *conn) *writer {
-	return &writer{db: db, conn: c, queue: make(chan *pending, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}
+func newWriter(ctx context.Context, db *DB, c *conn) (*writer, error) {
+	if _, err := c.raw.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", endlessLog)); err != nil {
+		return nil, err
+	}
+	k, err := newCopier(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{db: db, conn: c, copier: k, queue: make(chan *pending, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
 func (w *writer) stop() {
 	close(w.quit)
 	<-w.done
+	_ = w.copier.stop()
 	_ = w.conn.close()
 }
 
@@ -257,6 +266,7 @@ func (w *writer) run() {
 		select {
 		case p := <-w.queue:
 			w.commit(w.gather(p))
+			w.copier.committed(w.conn)
 		case <-w.quit:
 			for {
 				select {
