@@ -90,7 +90,7 @@ func (k *copier) stop() error {
 // checkpoint copies as much of the log as it can without waiting for anybody, or, by NOOP, nothing; it tells how many pages the log
 // has and how many of them are copied.
 func checkpoint(c *conn, how string) (pages, moved int, err error) {
-	found, err := c.QueryContext(context.Background(), "PRAGMA wal_checkpoint("+how+")") //nolint:rowserrcheck // Close tells
+	found, err := c.QueryContext(context.Background(), "PRAGMA wal_checkpoint("+how+")")
 	if err != nil {
 		return 0, 0, err
 	}
