@@ -247,7 +247,7 @@ func (c *certRevoke) Run(ctx context.Context, s *Session) error {
 		case c.Reason == "certificateHold":
 			next = "leafward cert release " + quoted(done.Certificate.Name) + r.where.flags() + " lifts it"
 		case done.Certificate.VersionRevokedAt != nil:
-			next = r.renewLine(ctx, &done.Certificate) + ", unless it is renewed by itself"
+			next = r.insteadLine(ctx, &done.Certificate)
 		case version != "":
 			next = "leafward cert get " + quoted(done.Certificate.Name) + r.where.flags()
 		}
@@ -283,10 +283,19 @@ func (r *run) alsoRevoked(ctx context.Context, ids []string) {
 	for _, id := range ids {
 		name, next := id, "leafward status"+r.where.flags()+" says what to do"
 		if c, err := api.GetCertificate.Call(ctx, r.Client, api.ByID{ID: id}); err == nil {
-			name, next = c.Name, r.renewLine(ctx, &c)
+			name, next = c.Name, r.insteadLine(ctx, &c)
 		}
-		r.say(warn, next+", unless it is renewed by itself", "%s has the same key: its version is revoked as well", name)
+		r.say(warn, next, "%s has the same key: its version is revoked as well", name)
 	}
+}
+
+// insteadLine is what gets the next version of a certificate whose version is revoked: what begins by itself, a caller's CSR must
+// come for all the same.
+func (r *run) insteadLine(ctx context.Context, c *api.Certificate) string {
+	if heldByCaller(c) {
+		return r.issueLine(ctx, c)
+	}
+	return r.renewLine(ctx, c) + ", unless it is renewed by itself"
 }
 
 type certRelease struct {

@@ -174,9 +174,9 @@ func targetsOfAll(tx *store.Tx, all map[string]leafward.Certificate) (map[string
 }
 
 // takesTurn tells whether a certificate that is due waits for its turn in an hour. What has nothing in use, or what is revoked, does
-// not, until it failed.
+// not, until it fails.
 func takesTurn(c *leafward.Certificate) bool {
-	return c.Version != "" && (c.StruckAt.IsZero() || !c.FailedAt.IsZero())
+	return c.Version != "" && !c.StruckAt.After(c.FailedAt)
 }
 
 // room is how many more renewals may begin by the clock. What people ask for does not count: nobody may use up the turns of others.

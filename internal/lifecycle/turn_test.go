@@ -195,8 +195,9 @@ func TestWhatIsRevokedWaitsForNoTurnAndTakesNone(t *testing.T) {
 			for _, id := range ids[3:] {
 				tx.Exec("UPDATE certificates SET struck_at = renew_at WHERE id = $1", id)
 			}
-			tx.Exec("UPDATE certificates SET failed_at = renew_at WHERE id = $1", ids[5]) // it had its chance
-			tx.Exec("UPDATE jobs SET status = 'Failed', type = 'Renewal' WHERE certificate = $1", ids[5])
+			tx.Exec("UPDATE certificates SET failed_at = struck_at WHERE id = $1", ids[5])     // it had its chance
+			tx.Exec("UPDATE certificates SET failed_at = struck_at - 1 WHERE id = $1", ids[4]) // it failed before
+			tx.Exec("UPDATE jobs SET status = 'Failed', type = 'Renewal' WHERE certificate IN ($1, $2)", ids[4], ids[5])
 			return tx.Err()
 		})
 		check(t, w.orders.Sweep(w.ctx))

@@ -61,14 +61,14 @@ type Due struct {
 func (v *View) DueCertificates(failed bool, limit int) (due []Due, err error) {
 	which := "failed_at = 0 AND struck_at = 0"
 	if failed {
-		which = "failed_at > 0"
+		which = "failed_at > 0 AND struck_at <= failed_at"
 	}
 	return v.due("version = ''", which+" AND ", "expires_at, id", limit)
 }
 
-// DueStruck are up to limit certificates like those, with a version in use that is revoked and no failure since, the oldest first.
+// DueStruck are up to limit certificates like those, with a version in use that is revoked and no failure since, the oldest certificate first.
 func (v *View) DueStruck(limit int) ([]Due, error) {
-	return v.due("TRUE", "failed_at = 0 AND struck_at > 0 AND "+v.plus, "created_at, id", limit)
+	return v.due("TRUE", "struck_at > 0 AND struck_at > failed_at AND "+v.plus, "created_at, id", limit)
 }
 
 // due reads those of which holds, a condition that is followed by that of all.

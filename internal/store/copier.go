@@ -13,7 +13,7 @@ import (
 type copier struct {
 	conn   *conn
 	look   chan struct{} // the log may be long
-	copied atomic.Bool   // so much of a long log that the writer can do the rest
+	copied atomic.Bool   // so much of a long log that the writer can do the rest; until it did, the copier rests
 	done   chan struct{}
 
 	commits int // the writer's, since somebody looked
@@ -28,8 +28,10 @@ const (
 	longLog     = 4000
 	littleLog   = 200
 	mostCopies  = 3
-	endlessLog  = 5 * longLog // where the copier is not as fast as the writer, who then copies it all
+	endlessLog  = 2 * longLog // from here on whoever commits copies it all, unless the copier is at it
 )
+
+var errCopied = errors.New("another connection copies the log")
 
 func newCopier(ctx context.Context, db *DB) (*copier, error) {
 	c, err := db.dial(ctx)
@@ -44,6 +46,9 @@ func newCopier(ctx context.Context, db *DB) (*copier, error) {
 func (k *copier) run() {
 	defer close(k.done)
 	for range k.look {
+		if k.copied.Load() {
+			continue
+		}
 		// What goes wrong, such as a full disk, the next look meets again; nothing depends on it.
 		if pages, _, err := checkpoint(k.conn, "NOOP"); err == nil && pages >= longLog && k.copy() == nil {
 			k.copied.Store(true)
@@ -67,8 +72,10 @@ func (k *copier) copy() error {
 
 // committed is what the writer calls behind each commit.
 func (k *copier) committed(writing *conn) {
-	if k.copied.CompareAndSwap(true, false) {
-		_, _, _ = checkpoint(writing, "PASSIVE")
+	if k.copied.Load() {
+		if _, _, err := checkpoint(writing, "PASSIVE"); err == nil {
+			k.copied.Store(false)
+		}
 	}
 	if k.commits++; k.commits < lookCommits && time.Since(k.looked) < lookAfter {
 		return
@@ -82,13 +89,17 @@ func (k *copier) committed(writing *conn) {
 
 // stop ends the copying; the writer must not commit any more.
 func (k *copier) stop() error {
+	select {
+	case <-k.look:
+	default:
+	}
 	close(k.look)
 	<-k.done
 	return k.conn.close()
 }
 
 // checkpoint copies as much of the log as it can without waiting for anybody, or, by NOOP, nothing; it tells how many pages the log
-// has and how many of them are copied.
+// has and how many of them are copied. One that copies meets errCopied where another does.
 func checkpoint(c *conn, how string) (pages, moved int, err error) {
 	found, err := c.QueryContext(context.Background(), "PRAGMA wal_checkpoint("+how+")")
 	if err != nil {
@@ -98,5 +109,8 @@ func checkpoint(c *conn, how string) (pages, moved int, err error) {
 	for found.Next() {
 		err = errors.Join(err, found.Scan(&busy, &pages, &moved))
 	}
-	return pages, moved, errors.Join(err, found.Err(), found.Close())
+	if err = errors.Join(err, found.Err(), found.Close()); err == nil && (busy != 0 || pages < 0) {
+		err = errCopied
+	}
+	return pages, moved, err
 }

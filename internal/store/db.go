@@ -98,6 +98,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := touch(c.Path); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	// The writer sets a checkpoint of its own: see copier. Migrations have a connection of the pool.
 	dsn := "file:" + uriPath(c.Path) + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
 		"&_pragma=foreign_keys(1)&_pragma=cache_size(-8000)&_pragma=journal_size_limit(67108864)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(4000)"
 	pool, err := sql.Open("sqlite", dsn)

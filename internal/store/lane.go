@@ -42,8 +42,8 @@ func (tx *Tx) LeavePlacesOf(worker, except string) {
 // renewalLane is the lane that everybody enters who begins renewals by the clock.
 const renewalLane = "renewals"
 
-// Renewals counts the renewals that were begun since an instant and waited for their turn. A clock that was set back does not count what it began
-// in its future.
+// Renewals counts the renewals that were begun since an instant and waited for their turn. A clock that was set back does not
+// count what it began in its future.
 func (v *View) Renewals(since time.Time) (n int, err error) {
 	_, err = v.one("SELECT count(*) FROM jobs WHERE kind = 'root' AND type = 'Renewal' AND hourly AND created_at > $1 AND created_at <= $2", []any{micros(since), micros(v.Now)}, &n)
 	return n, err

@@ -36,6 +36,7 @@ func TestTheFewAreFoundWithoutALookAtTheMany(t *testing.T) {
 		"jobs of a status":                 {listed(leafward.Query{Where: map[string]string{"status": "Failed"}}), "jobs_status"},
 		"jobs of a type":                   {listed(leafward.Query{Where: map[string]string{"type": "Renewal"}}), "jobs_type"},
 		"open jobs of a certificate":       {func(v *View) error { _, err := v.OpenJobsOf("mc-1"); return err }, "jobs_certificate"},
+		"renewals of an hour":              {func(v *View) error { _, err := v.Renewals(v.Now); return err }, "jobs_renewals"},
 		"certificates that lost a version": {func(v *View) error { _, err := v.DueStruck(10); return err }, "certificates_struck"},
 		"open jobs":                        {func(v *View) error { _, err := v.OpenJobs(); return err }, "jobs_status"},
 	} {
@@ -51,7 +52,7 @@ func TestTheFewAreFoundWithoutALookAtTheMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, plan := range plans {
-			if total := strings.HasPrefix(plan, "SELECT count("); !total && !strings.Contains(plan, "INDEX "+c.by) {
+			if total := len(plans) > 1 && strings.HasPrefix(plan, "SELECT count("); !total && !strings.Contains(plan, "INDEX "+c.by) {
 				t.Errorf("%s are found by\n%s", what, plan)
 			}
 		}

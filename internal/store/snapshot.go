@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/leafward/leafward"
@@ -127,10 +128,19 @@ func (db *DB) Truncate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	var busy, pages, moved int
-	err = pool.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
-	if err == nil && busy != 0 {
-		err = leafward.Errorf(leafward.Later, "", "the log of the database is being read")
+	const tries, pause = 100, 50 * time.Millisecond
+	again := time.NewTicker(pause)
+	defer again.Stop()
+	for range tries {
+		var busy, pages, moved int
+		if err := pool.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil || busy == 0 {
+			return translate(err)
+		}
+		select { // it waits for readers, and not for who copies the log
+		case <-again.C:
+		case <-ctx.Done():
+			return translate(ctx.Err())
+		}
 	}
-	return translate(err)
+	return leafward.Errorf(leafward.Later, "", "the log of the database is being read or copied all the time")
 }

@@ -39,7 +39,7 @@ const alikeVersion = 18
 
 // unstruck takes back what came after it.
 func unstruck() []string {
-	return []string{"DROP INDEX certificates_struck", "ALTER TABLE certificates DROP COLUMN struck_at", "ALTER TABLE jobs DROP COLUMN hourly", "DELETE FROM goose_db_version WHERE version_id >= 19"}
+	return []string{"DROP INDEX certificates_struck", "ALTER TABLE certificates DROP COLUMN struck_at", "DROP INDEX jobs_renewals", "ALTER TABLE jobs DROP COLUMN hourly", "DELETE FROM goose_db_version WHERE version_id >= 19"}
 }
 
 func TestWordsOfThePastAreToldApartAsNewOnes(t *testing.T) {
