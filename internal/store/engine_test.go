@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/leafward/leafward"
 	"github.com/leafward/leafward/internal/pgtest"
@@ -205,40 +206,43 @@ func commits(t *testing.T, path string) (n int) {
 	return n
 }
 
-func TestChangesThatWaitTogetherShareOneCommit(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		const waiting = 20
-		c := store.Config{Path: filepath.Join(dir, "leafward.db")}
-		db, ctx := open(t, c), storetest.Admin(t.Context())
-		if err := db.Migrate(ctx, storetest.Seed(db)); err != nil {
-			t.Fatal(err)
-		}
-		before, hold := commits(t, c.Path), make(chan struct{})
-		var writing sync.WaitGroup
-		for i := range 1 + waiting {
-			writing.Go(func() {
-				_, err := store.Teams().Create(ctx, db, func(row *leafward.Team) error {
-					if i == 0 {
-						<-hold // the one writer has it in hand
+func TestChangesThatComeTogetherShareOneCommit(t *testing.T) {
+	const others = 20
+	for held, want := range map[time.Duration]int{0: 1, time.Second: 2} { // who takes long takes nobody in
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			c := store.Config{Path: filepath.Join(dir, "leafward.db")}
+			db, ctx := open(t, c), storetest.Admin(t.Context())
+			if err := db.Migrate(ctx, storetest.Seed(db)); err != nil {
+				t.Fatal(err)
+			}
+			before, hold := commits(t, c.Path), make(chan struct{})
+			var writing sync.WaitGroup
+			for i := range 1 + others {
+				writing.Go(func() {
+					_, err := store.Teams().Create(ctx, db, func(row *leafward.Team) error {
+						if i == 0 {
+							<-hold // the one writer has it in hand
+							time.Sleep(held)
+						}
+						return team(fmt.Sprint("team ", i))(row)
+					}, nil)
+					if err != nil {
+						t.Error(err)
 					}
-					return team(fmt.Sprint("team ", i))(row)
-				}, nil)
-				if err != nil {
-					t.Error(err)
-				}
-			})
-			synctest.Wait()
-		}
-		if n := commits(t, c.Path); n != before {
-			t.Errorf("%d commits while the first change is under way", n-before)
-		}
-		close(hold)
-		writing.Wait()
-		if n := commits(t, c.Path) - before; n != 2 {
-			t.Errorf("one change and the %d that waited behind it took %d commits, not 2", waiting, n)
-		}
-	})
+				})
+				synctest.Wait()
+			}
+			if n := commits(t, c.Path); n != before {
+				t.Errorf("%d commits while the first change is under way", n-before)
+			}
+			close(hold)
+			writing.Wait()
+			if n := commits(t, c.Path) - before; n != want {
+				t.Errorf("one change that took %v and the %d that came meanwhile took %d commits, not %d", held, others, n, want)
+			}
+		})
+	}
 }
 
 func TestAFullDiskOfPostgreSQLIsToldAsThat(t *testing.T) {

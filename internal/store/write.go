@@ -182,7 +182,7 @@ func (db *DB) committed(ctx context.Context, sent trace) (bool, error) {
 	}
 }
 
-// writer owns the one SQLite connection that writes. Changes that wait together share one commit. Most are not refused, or
+// writer owns the one SQLite connection that writes. Changes that come together share one commit. Most are not refused, or
 // before they write anything; only where that is otherwise do they run again, each under a savepoint, for which SQLite
 // keeps a copy of every page.
 type writer struct {
@@ -193,7 +193,6 @@ type writer struct {
 	done   chan struct{}
 	head   head
 	copier *copier
-	shared bool // the last commit was
 }
 
 // pending is one change in the queue.
@@ -209,8 +208,9 @@ type pending struct {
 // maxBatch bounds how many changes share one commit, and so how long a reader of the outcome waits.
 const maxBatch = 32
 
-// linger is how long a commit waits for company under load; it is short beside the time that the disk takes.
-const linger = 500 * time.Microsecond
+// joining is how long after its begin a transaction takes in changes that come meanwhile, so that the first of many does not wait for
+// all of them.
+const joining = 5 * time.Millisecond
 
 var errClosed = &leafward.Error{Kind: leafward.Later, Message: "the server is stopping", Fix: "try again when it is back", After: 2 * second}
 
@@ -265,13 +265,13 @@ func (w *writer) run() {
 	for {
 		select {
 		case p := <-w.queue:
-			w.commit(w.gather(p))
+			w.commit(p)
 			w.copier.committed(w.conn)
 		case <-w.quit:
 			for {
 				select {
 				case p := <-w.queue:
-					w.commit(w.gather(p))
+					w.commit(p)
 				default:
 					return
 				}
@@ -280,68 +280,47 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes everything that waits already. Under load it also waits a moment for those whom the last commit answered,
-// since what comes together costs less.
-func (w *writer) gather(first *pending) []*pending {
-	batch := []*pending{first}
-	var enough <-chan time.Time
-	if w.shared {
-		timer := time.NewTimer(linger)
-		defer timer.Stop()
-		enough = timer.C
-	}
-	for len(batch) < maxBatch {
-		select {
-		case p := <-w.queue:
-			batch = append(batch, p)
-			continue
-		default:
-		}
-		if enough == nil {
-			break
-		}
-		select {
-		case p := <-w.queue:
-			batch = append(batch, p)
-		case <-enough:
-			enough = nil
-		}
-	}
-	w.shared = len(batch) > 1
-	return batch
-}
-
-// commit runs a batch in one transaction. When something ends the whole of it, the changes run again one by one,
-// so that each caller hears its own outcome.
-func (w *writer) commit(batch []*pending) {
-	live := batch[:0]
-	for _, p := range batch {
-		if err := p.ctx.Err(); err != nil {
-			p.finish(err)
-			continue
-		}
-		live = append(live, p)
-	}
-	if len(live) == 0 {
+// commit runs a change, and all that wait or come meanwhile, in one transaction. When something ends the whole of it, the changes
+// run again one by one, so that each caller hears its own outcome.
+func (w *writer) commit(first *pending) {
+	if err := first.ctx.Err(); err != nil {
+		first.finish(err)
 		return
 	}
-	err := w.transact(live, false)
+	batch, err := w.transact([]*pending{first}, false)
 	if errors.Is(err, errMixed) {
-		err = w.transact(live, true)
+		batch, err = w.transact(batch, true)
 	}
-	if err != nil && len(live) > 1 {
-		for _, p := range live {
+	if err != nil && len(batch) > 1 {
+		for _, p := range batch {
 			p.finish(w.alone(p))
 		}
 		return
 	}
-	for _, p := range live {
+	for _, p := range batch {
 		p.finish(errors.Join(err, p.err))
 	}
 }
 
+// join adds to a batch what waits.
+func (w *writer) join(batch []*pending) []*pending {
+	for len(batch) < maxBatch {
+		select {
+		case p := <-w.queue:
+			if err := p.ctx.Err(); err != nil {
+				p.finish(err)
+				continue
+			}
+			batch = append(batch, p)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
 func (w *writer) alone(p *pending) error {
-	if err := w.transact([]*pending{p}, true); err != nil {
+	if _, err := w.transact([]*pending{p}, true); err != nil {
 		return err
 	}
 	return p.err
@@ -352,11 +331,12 @@ func (p *pending) finish(err error) {
 	close(p.done)
 }
 
-// transact is one BEGIN … COMMIT. Its error concerns the whole; the errors of single changes are left in p.err.
-func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
-	background := context.Background()
+// transact is one BEGIN … COMMIT of some changes and, without savepoints, of those that join them. Its error concerns the whole; the
+// errors of single changes are left in p.err.
+func (w *writer) transact(some []*pending, savepoints bool) (batch []*pending, err error) {
+	background, begun := context.Background(), time.Now()
 	if _, err := w.conn.ExecContext(background, "BEGIN IMMEDIATE"); err != nil {
-		return translate(err)
+		return some, translate(err)
 	}
 	defer func() {
 		if err != nil {
@@ -364,27 +344,30 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 			w.head.known = false
 		}
 	}()
-	wrote := false
-	for _, p := range batch {
-		apply := w.applyPlain
-		if savepoints {
-			apply = w.apply
+	wrote, apply := false, w.applyPlain
+	if savepoints {
+		apply = w.apply
+	}
+	batch = some
+	for i := 0; i < len(batch); i++ {
+		if err := apply(batch[i]); err != nil {
+			return batch, err
 		}
-		if err := apply(p); err != nil {
-			return err
+		wrote = wrote || batch[i].err == nil
+		if !savepoints && time.Since(begun) < joining {
+			batch = w.join(batch)
 		}
-		wrote = wrote || p.err == nil
 	}
 	if !wrote {
 		_, err := w.conn.ExecContext(background, "ROLLBACK")
-		return translate(err)
+		return batch, translate(err)
 	}
 	events, err := w.sequence(batch)
 	if err != nil {
-		return translate(err)
+		return batch, translate(err)
 	}
 	if err := w.db.config.Points.Hit("store.before-commit"); err != nil {
-		return err
+		return batch, err
 	}
 	var t turn
 	defer t.end()
@@ -400,7 +383,7 @@ func (w *writer) transact(batch []*pending, savepoints bool) (err error) {
 		w.db.fresh.add(events)
 		w.db.changes.tell(touchedBy(batch))
 	}
-	return translate(err)
+	return batch, translate(err)
 }
 
 // touchedBy is what the changes of a batch that were not refused wrote.
