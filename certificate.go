@@ -255,10 +255,10 @@ func (c *Certificate) Plan(policy *RenewalPolicy) {
 	c.openWindow()
 	switch {
 	case !policy.AutoRenew:
+	case c.StruckAt.After(c.FailedAt):
+		c.RenewAt = c.StruckAt
 	case !c.FailedAt.IsZero():
 		c.RenewAt = c.FailedAt.Add(policy.Retry(c.FailedAt, c.ExpiresAt))
-	case !c.StruckAt.IsZero():
-		c.RenewAt = c.StruckAt
 	case c.Version != "":
 		c.RenewAt = c.WindowAt.Add(-c.jitter(policy))
 	}

@@ -196,3 +196,15 @@ func TestARevocationOfTheFutureIsDueWhenTheClockIsSetBack(t *testing.T) {
 		t.Errorf("it is %s and renewed at %v", c.Status(now), c.RenewAt)
 	}
 }
+
+func TestAFailureBeforeTheRevocationPutsNothingOff(t *testing.T) {
+	now := time.Now()
+	p := &leafward.RenewalPolicy{AutoRenew: true, RetryInterval: 24 * 3600}
+	c := leafward.Certificate{Version: "cv", NotBefore: now.AddDate(0, -1, 0), NotAfter: now.AddDate(0, 2, 0), ExpiresAt: now.AddDate(0, 2, 0)}
+	for failed, due := range map[time.Duration]bool{-time.Hour: true, time.Minute: false} { // after the revocation
+		c.StruckAt, c.FailedAt = now, now.Add(failed)
+		if c.Plan(p); c.RenewAt.Equal(c.StruckAt) != due {
+			t.Errorf("it failed %v after the revocation, and is renewed at %v", failed, c.RenewAt)
+		}
+	}
+}

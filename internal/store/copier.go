@@ -8,7 +8,7 @@ import (
 )
 
 // copier keeps SQLite's write-ahead log short. It copies what the log holds into the database file beside the writer, which copies
-// only the little that came meanwhile; then the log begins anew. SQLite itself would have whoever commits copy all of it, while
+// what came meanwhile, as a rule little; then the log begins anew. SQLite itself would have whoever commits copy all of it, while
 // everybody waits. (https://sqlite.org/wal.html, Checkpointing)
 type copier struct {
 	conn   *conn
@@ -28,10 +28,13 @@ const (
 	longLog     = 4000
 	littleLog   = 200
 	mostCopies  = 3
-	endlessLog  = 2 * longLog // from here on whoever commits copies it all, unless the copier is at it
+	endlessLog  = 2 * longLog // from here on whoever commits copies what readers leave, unless the copier is at it
 )
 
-var errCopied = errors.New("another connection copies the log")
+var (
+	errCopied = errors.New("another connection copies the log")
+	errHeld   = errors.New("a reader needs what is in the log")
+)
 
 func newCopier(ctx context.Context, db *DB) (*copier, error) {
 	c, err := db.dial(ctx)
@@ -50,18 +53,24 @@ func (k *copier) run() {
 			continue
 		}
 		// What goes wrong, such as a full disk, the next look meets again; nothing depends on it.
-		if pages, _, err := checkpoint(k.conn, "NOOP"); err == nil && pages >= longLog && k.copy() == nil {
+		if pages, moved, err := checkpoint(k.conn, "NOOP"); err == nil && pages >= longLog && k.copy(moved) == nil {
 			k.copied.Store(true)
 		}
 	}
 }
 
-// copy copies the log, and then what came meanwhile, which is less and less, until little is left for the writer.
-func (k *copier) copy() error {
+// copy copies the log, of which some pages are copied already, and then what came meanwhile, which is less and less, until little is
+// left for the writer. It is errHeld where a reader needs what is not copied.
+func (k *copier) copy(before int) error {
 	for range mostCopies {
-		if _, _, err := checkpoint(k.conn, "PASSIVE"); err != nil {
+		_, moved, err := checkpoint(k.conn, "PASSIVE")
+		if err != nil {
 			return err
 		}
+		if moved == before {
+			return errHeld
+		}
+		before = moved
 		pages, moved, err := checkpoint(k.conn, "NOOP")
 		if err != nil || pages-moved < littleLog {
 			return err

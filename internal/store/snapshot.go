@@ -128,15 +128,16 @@ func (db *DB) Truncate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	const tries, pause = 100, 50 * time.Millisecond
+	const patience, pause = 5 * second, 50 * time.Millisecond
 	again := time.NewTicker(pause)
 	defer again.Stop()
-	for range tries {
+	// Hazard: while it waits for readers nobody writes. For who copies the log it does not wait by itself.
+	for begun := time.Now(); time.Since(begun) < patience; {
 		var busy, pages, moved int
 		if err := pool.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil || busy == 0 {
 			return translate(err)
 		}
-		select { // it waits for readers, and not for who copies the log
+		select {
 		case <-again.C:
 		case <-ctx.Done():
 			return translate(ctx.Err())

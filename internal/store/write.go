@@ -208,8 +208,8 @@ type pending struct {
 // maxBatch bounds how many changes share one commit, and so how long a reader of the outcome waits.
 const maxBatch = 32
 
-// joining is how long after its begin a transaction takes in changes that come meanwhile, so that the first of many does not wait for
-// all of them.
+// joining is how long after its begin a transaction takes in changes that come meanwhile, besides those that waited: the first of
+// many does not wait for all of them.
 const joining = 5 * time.Millisecond
 
 var errClosed = &leafward.Error{Kind: leafward.Later, Message: "the server is stopping", Fix: "try again when it is back", After: 2 * second}
@@ -280,7 +280,7 @@ func (w *writer) run() {
 	}
 }
 
-// commit runs a change, and all that wait or come meanwhile, in one transaction. When something ends the whole of it, the changes
+// commit runs a change, with those that wait or come soon enough, in one transaction. When something ends the whole of it, the changes
 // run again one by one, so that each caller hears its own outcome.
 func (w *writer) commit(first *pending) {
 	if err := first.ctx.Err(); err != nil {
@@ -348,7 +348,9 @@ func (w *writer) transact(some []*pending, savepoints bool) (batch []*pending, e
 	if savepoints {
 		apply = w.apply
 	}
-	batch = some
+	if batch = some; !savepoints {
+		batch = w.join(batch)
+	}
 	for i := 0; i < len(batch); i++ {
 		if err := apply(batch[i]); err != nil {
 			return batch, err
