@@ -289,13 +289,13 @@ func (r *run) alsoRevoked(ctx context.Context, ids []string) {
 	}
 }
 
-// insteadLine is what gets the next version of a certificate whose version is revoked: what begins by itself, a caller's CSR must
-// come for all the same.
+// insteadLine is renewLine for a certificate whose version is revoked. Where a caller holds the key, nothing is renewed by itself.
 func (r *run) insteadLine(ctx context.Context, c *api.Certificate) string {
-	if heldByCaller(c) {
-		return r.issueLine(ctx, c)
+	line := r.renewLine(ctx, c)
+	if !heldByCaller(c) {
+		line += ", unless it is renewed by itself"
 	}
-	return r.renewLine(ctx, c) + ", unless it is renewed by itself"
+	return line
 }
 
 type certRelease struct {
